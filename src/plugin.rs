@@ -85,6 +85,12 @@ fn left_behind(doing: Doing, told: &str) -> String {
     }
 }
 
+/// Bytes of records that end with the host: the grace it gave its outputs is over.
+fn left_in_memory(host: &dyn Host) -> Option<usize> {
+    host.holds()
+        .filter(|bytes| *bytes > 0 && !host.keeps_in_files())
+}
+
 impl Plugin {
     /// Opens the checkpoint and starts the reader's thread, which inherits the caller's signal
     /// mask.
@@ -190,9 +196,14 @@ impl Plugin {
             db: self.config.db.as_deref(),
             host,
         };
-        let again = lock(&self.drain).hand_over(around);
-        self.wake
-            .ask_again(again.filter(|_| !self.link.paused.load(Ordering::Acquire)));
+        let due = lock(&self.drain).hand_over(around);
+        if due.flush {
+            host.flush();
+        }
+        self.wake.ask_again(
+            due.again
+                .filter(|_| !self.link.paused.load(Ordering::Acquire)),
+        );
         let has_changed = self.link.take_metrics_changed();
         if has_changed || is_time {
             self.link.buffered().bytes = host.holds();
@@ -311,6 +322,12 @@ impl Plugin {
                     &format!("container {name} ({short_id}) lost {losses}"),
                 );
             }
+        }
+        if let Some(bytes) = left_in_memory(host) {
+            host.log(
+                Level::Warn,
+                &format!("Fluent Bit ends while it holds {bytes} bytes of this input's records in memory that its outputs have not taken: they are lost unless storage.type of this input is filesystem"),
+            );
         }
         host.log(
             Level::Info,

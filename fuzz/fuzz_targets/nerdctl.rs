@@ -43,6 +43,8 @@ fuzz_target!(|data: &[u8]| {
     let config = json!({ "driver": "json-file", "address": address }).to_string();
     write(&dir.join("log-config.json"), config.as_bytes());
     write(&store.join("names/default/web"), id.to_string().as_bytes());
+    // What was read before may be used again for a moment.
+    let nerdctl = Nerdctl::new(&data_root);
     let task = state
         .join("io.containerd.runtime.v2.task/default")
         .join(id.to_string());
@@ -52,6 +54,7 @@ fuzz_target!(|data: &[u8]| {
 
     let database = "containerd/io.containerd.metadata.v1.bolt/meta.db";
     write(&folder().join(database), data);
+    let nerdctl = Nerdctl::new(&data_root);
     let metadata = nerdctl.metadata(&found, 0).expect("it has a name");
     assert!(metadata.name == "web" && metadata.image.len() <= LONGEST_NAME);
     for (key, value) in &metadata.labels {

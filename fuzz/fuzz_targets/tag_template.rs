@@ -6,7 +6,7 @@
 
 use fluent_bit_container_logs::format::position::Stream;
 use fluent_bit_container_logs::pipeline::tag::{TagSource, TagTemplate};
-use fluent_bit_container_logs::runtime::docker::ContainerMetadata;
+use fluent_bit_container_logs::runtime::metadata::ContainerMetadata;
 use libfuzzer_sys::fuzz_target;
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";

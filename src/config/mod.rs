@@ -1,5 +1,6 @@
 //! The validated configuration. No I/O.
 
+pub mod inert;
 mod journal_path;
 pub mod labels;
 pub mod options;
@@ -145,6 +146,17 @@ impl Config {
         match api {
             Api::Docker => self.docker_socket.as_deref(),
             Api::Podman => self.podman_socket.as_deref(),
+        }
+    }
+
+    /// What each start does if there is no checkpoint file; `None` if there is one.
+    pub fn without_db(&self) -> Option<&'static str> {
+        match (&self.db, self.read_from_head) {
+            (Some(_), _) => None,
+            (None, true) => Some("sends every log again from its beginning (Read_From_Head on)"),
+            (None, false) => {
+                Some("skips what was written while it did not run (Read_From_Head off)")
+            }
         }
     }
 
@@ -319,6 +331,28 @@ mod tests {
             let config = config(&[("Buffered_Limit", value)]).unwrap();
             assert_eq!(config.buffered_limit.bytes(), bytes, "{value}");
         }
+    }
+
+    #[test]
+    fn languages_may_be_repeated_and_an_expression_stands_alone() {
+        let multiline = |values: &[&str]| {
+            let values: Vec<String> = values.iter().map(|it| (*it).to_owned()).collect();
+            Config::from_lookup(|name| match name {
+                "Multiline" => values.clone(),
+                _ => Vec::new(),
+            })
+            .map(|config| config.multiline.pattern)
+        };
+        let one = multiline(&["java,python"]).unwrap();
+        assert_eq!(multiline(&["java", " python "]).unwrap(), one);
+        assert_eq!(multiline(&["java,python", ""]).unwrap(), one);
+        assert!(multiline(&["^\\d{4},"]).unwrap().is_some());
+        assert_eq!(multiline(&["off"]).unwrap(), None);
+        for values in [&["java", "^\\d"][..], &["off", "java"]] {
+            let error = multiline(values).unwrap_err().to_string();
+            assert!(error.contains("must be the only value"), "{error}");
+        }
+        assert!(multiline(&["java", "jav"]).is_err());
     }
 
     #[test]

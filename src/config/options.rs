@@ -6,6 +6,7 @@ use crate::config::labels::{Hint, LabelHints};
 use crate::config::values::{self, Given};
 use crate::config::Config;
 use crate::pipeline::fields::{is_own_key, RECORD_KEYS};
+use crate::runtime::cri::DEFAULT_POD_LOGS;
 use crate::runtime::globs::Globs;
 use crate::runtime::users::UserChoice;
 
@@ -24,6 +25,15 @@ pub enum Kind {
     Time,
     /// Comma-separated values; the option may be repeated.
     List,
+    /// Any text; the option may be repeated, if each text is one of several values.
+    Texts,
+}
+
+impl Kind {
+    /// Whether the option may be given more than once: in YAML, as a list.
+    pub fn is_repeatable(self) -> bool {
+        matches!(self, Kind::List | Kind::Texts)
+    }
 }
 
 /// What holds if an option is not set.
@@ -112,7 +122,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "Pod_Logs",
         kind: Kind::Text,
-        unset: Unset::Default("/var/log/pods"),
+        unset: Unset::Default(DEFAULT_POD_LOGS),
         text: "The folder where a Kubernetes node keeps the logs of its pods: the kubelet's podLogsDir.",
         set: |config, given| given.folder().map(|root| config.runtimes.pod_logs = root),
     },
@@ -204,7 +214,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "DB",
         kind: Kind::Text,
         unset: Unset::Example("/var/lib/fluent-bit/container_logs.db"),
-        text: "File that stores how far Fluent Bit has accepted each log. Without it, positions are kept in memory and a restart reads every log again.",
+        text: "File that stores how far Fluent Bit has accepted each log. Without it, positions are kept in memory, and each start or reload sends every log again from its beginning (see Read_From_Head). There is no default path.",
         set: |config, given| given.optional(|path| Ok(path.into())).map(|path| config.db = path),
     },
     OptionSpec {
@@ -283,10 +293,10 @@ pub const OPTIONS: &[OptionSpec] = &[
     },
     OptionSpec {
         name: "Multiline",
-        kind: Kind::Text,
+        kind: Kind::Texts,
         unset: Unset::Example("java"),
-        text: "Which lines to join into one record: stack traces of java, go, python, or several of them (java,python); or a regular expression that matches the first line of each record. The label fluentbit.io/multiline overrides this for one container, also with off (see Label_Hints).",
-        set: |config, given| given.optional(values::multiline).map(|pattern| config.multiline.pattern = pattern.flatten()),
+        text: "Which lines to join into one record: stack traces of java, go, python, or several of them (java,python, or a list in YAML); or a regular expression that matches the first line of each record. The label fluentbit.io/multiline overrides this for one container, also with off (see Label_Hints).",
+        set: |config, given| values::multiline(&given.texts()).map(|pattern| config.multiline.pattern = pattern),
     },
     OptionSpec {
         name: "Multiline_Flush",

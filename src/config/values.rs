@@ -36,6 +36,12 @@ impl<'a> Given<'a> {
             .or(self.option.default())
     }
 
+    /// All texts; none if the option is not set.
+    pub(super) fn texts(&self) -> Vec<&str> {
+        let texts = self.texts.iter().map(|text| text.trim());
+        texts.filter(|text| !text.is_empty()).collect()
+    }
+
     /// The parsed value, or the default.
     pub(super) fn parsed<T>(
         &self,
@@ -264,12 +270,19 @@ fn parse_number(text: &str) -> Option<f64> {
     }
 }
 
-/// Parses a pattern or `off`.
-pub(super) fn multiline(text: &str) -> Result<Option<Arc<Pattern>>, String> {
-    if text.eq_ignore_ascii_case("off") {
+/// The languages whose names are given, or else one expression.
+pub(super) fn multiline(texts: &[&str]) -> Result<Option<Arc<Pattern>>, String> {
+    let is_alone = |text: &&&str| text.eq_ignore_ascii_case("off") || Pattern::is_expression(text);
+    if let Some(other) = texts.iter().find(is_alone).filter(|_| texts.len() > 1) {
+        return Err(format!(
+            "`{other}` must be the only value: only names of languages can be several"
+        ));
+    }
+    let text = texts.join(",");
+    if text.is_empty() || text.eq_ignore_ascii_case("off") {
         return Ok(None);
     }
-    Pattern::shared(text)
+    Pattern::shared(&text)
         .map(Some)
         .map_err(|error| error.to_string())
 }

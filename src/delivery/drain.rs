@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use crate::delivery::aside::{Aside, Offer};
 use crate::delivery::drain::parsers::Parsers;
 use crate::delivery::group::group_of;
-use crate::delivery::hold_back::HoldBack;
+use crate::delivery::hold_back::{Due, HoldBack};
 use crate::delivery::host::Host;
 use crate::delivery::host_wake::RETRY;
 use crate::delivery::link::Link;
@@ -46,7 +46,7 @@ const MOST_REFUSALS: usize = 4;
 /// empty, and each record repeats all metadata of its container. Ordinary batches are two or
 /// three times as large.
 const SWELLING: usize = 4;
-/// Without `Buffered_Limit`, swollen batches wait while the host holds this many bytes of our
+/// Whatever `Buffered_Limit` is, swollen batches wait while the host holds this many bytes of our
 /// records in memory: 70 MB of empty lines would become gigabytes before its next flush.
 const MOST_SWOLLEN: usize = 32 << 20;
 
@@ -91,8 +91,8 @@ pub(crate) struct Drain {
 /// The host's answer to an offer.
 enum Answer {
     Accepted,
-    /// The batch was not offered: the host holds too much to be given a swollen one now. This
-    /// is not a refusal: its records are never dropped for it, however long it lasts.
+    /// The batch was not offered: the host holds too much to be given it now. This is not a
+    /// refusal: its records are never dropped for it, however long it lasts.
     Waits(Offer),
     Refused(Offer, Refused),
 }
@@ -110,8 +110,8 @@ struct Round {
     now: Instant,
     bytes: usize,
     refusals: usize,
-    /// Bytes of ours that the host held in memory before the next append; `None` if it does not
-    /// say.
+    /// Bytes of ours that the host holds in memory before the next append; `None` if it was not
+    /// asked since the last one, or does not say.
     held: Option<usize>,
 }
 
@@ -125,6 +125,8 @@ impl Drain {
     /// Whether the host may be given more. What it holds is asked once for each append.
     fn has_room(&mut self, round: &mut Round, around: Around<'_>) -> bool {
         if around.link.queue.bytes() == 0 {
+            // The reader may queue a batch before the queue is looked at.
+            round.held = None;
             return true;
         }
         // Costs no more than the append, in which the host sums up its memory itself.
@@ -140,9 +142,8 @@ impl Drain {
     }
 
     /// Hands over queued batches until the queue is empty, the host refuses or pauses, or a
-    /// limit is reached: one per call, or `Buffered_Limit`. Returns when to call it again if
-    /// nothing wakes the thread before.
-    pub(crate) fn hand_over(&mut self, around: Around<'_>) -> Option<Duration> {
+    /// limit is reached: one per call, or `Buffered_Limit`.
+    pub(crate) fn hand_over(&mut self, around: Around<'_>) -> Due {
         let link = around.link;
         self.parsers.begin(link);
         self.hold_back.begin_round();
@@ -187,11 +188,13 @@ impl Drain {
         if round.bytes >= DRAIN_BYTES || !self.parsers.has_time() || is_cut_short {
             link.host_waker.wake();
         }
-        let is_refused = !self.aside.is_empty();
-        let limit = around.buffered_limit;
-        self.hold_back
-            .end_round(limit, round.now, around.host, &mut link.buffered())
-            .or(is_refused.then_some(RETRY))
+        let mut due =
+            self.hold_back
+                .end_round(around.buffered_limit, round.now, &mut link.buffered());
+        if !self.aside.is_empty() {
+            due.again = due.again.or(Some(RETRY));
+        }
+        due
     }
 
     /// Moves queued batches of containers set aside behind the ones that already wait there,
@@ -232,8 +235,11 @@ impl Drain {
     /// Offers a batch to the host. One without records is accepted unseen.
     fn submit(&mut self, offer: Offer, around: Around<'_>, round: &mut Round) -> Answer {
         if offer.batch.records > 0 {
-            let held = round.held;
-            if is_swollen(&offer) && held.is_some_and(|held| held >= MOST_SWOLLEN) {
+            let held = round.held.or_else(|| around.host.holds());
+            let is_too_much = |held| {
+                held >= around.buffered_limit || (is_swollen(&offer) && held >= MOST_SWOLLEN)
+            };
+            if held.is_some_and(is_too_much) {
                 return Answer::Waits(offer);
             }
             if let Err(refused) = self.append(&offer, held, around) {
@@ -257,8 +263,9 @@ impl Drain {
         let (batch, bytes) = (&offer.batch, offer.bytes());
         let tag = batch.tag.as_deref();
         if around.host.append(tag, batch.records, bytes).is_err() {
+            let before_and_now = held.zip(around.host.holds());
             return Err(Refused {
-                is_in_part: around.host.holds() > held,
+                is_in_part: before_and_now.is_some_and(|(before, now)| now > before),
             });
         }
         self.taken += 1;

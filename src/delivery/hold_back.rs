@@ -9,7 +9,6 @@
 
 use std::time::{Duration, Instant};
 
-use crate::delivery::host::Host;
 use crate::telemetry::metrics::Buffered;
 
 /// First and last interval between two looks at a host that is full and stays so.
@@ -18,6 +17,18 @@ const LAST_LOOK: Duration = Duration::from_millis(100);
 /// A full host is asked to flush once it was given this part of the limit since it was last
 /// asked, so that outputs which do not keep up get chunks of the usual size.
 const FLUSH_PART: usize = 4;
+
+/// What is due after a round.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Due {
+    /// When to hand over again if nothing wakes the thread before.
+    pub again: Option<Duration>,
+    /// Whether the host is to pass on what it holds ([`Host::flush`]). It runs outputs
+    /// meanwhile, so nothing may be locked.
+    ///
+    /// [`Host::flush`]: crate::delivery::host::Host::flush
+    pub flush: bool,
+}
 
 /// What the host holds of ours, and since when that is too much.
 #[derive(Debug, Default)]
@@ -50,79 +61,56 @@ impl HoldBack {
         self.unflushed = self.unflushed.saturating_add(bytes);
     }
 
-    /// Ends the round; returns when to look at a full host again.
-    pub(crate) fn end_round(
-        &mut self,
-        limit: usize,
-        now: Instant,
-        host: &dyn Host,
-        buffered: &mut Buffered,
-    ) -> Option<Duration> {
+    /// Ends the round; returns when to look at a full host again, and whether it is to flush.
+    pub(crate) fn end_round(&mut self, limit: usize, now: Instant, buffered: &mut Buffered) -> Due {
         if let Some(since) = self.full_since.take() {
             buffered.held_back += now.duration_since(since);
         }
         if !self.is_full {
-            return None;
+            return Due::default();
         }
         self.full_since = Some(now);
-        if self.unflushed >= limit / FLUSH_PART {
+        let flush = self.unflushed >= limit / FLUSH_PART;
+        if flush {
             self.unflushed = 0;
-            host.flush();
         }
         self.interval = match self.appended {
             0 => (self.interval * 2).clamp(FIRST_LOOK, LAST_LOOK),
             _ => FIRST_LOOK,
         };
-        Some(self.interval)
+        Due {
+            again: Some(self.interval),
+            flush,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use super::*;
-    use crate::delivery::host::AppendRefused;
-    use crate::telemetry::event::Level;
-
-    #[derive(Default)]
-    struct Flushed(Cell<usize>);
-
-    impl Host for Flushed {
-        fn append(&self, _: Option<&str>, _: usize, _: &[u8]) -> Result<(), AppendRefused> {
-            Ok(())
-        }
-
-        fn flush(&self) {
-            self.0.set(self.0.get() + 1);
-        }
-
-        fn log(&self, _: Level, _: &str) {}
-    }
 
     /// One round in which the host accepts `appended` bytes and then holds `held`.
     fn round(
         hold_back: &mut HoldBack,
         (appended, held): (usize, usize),
         now: Instant,
-        host: &Flushed,
         buffered: &mut Buffered,
-    ) -> Option<Duration> {
+    ) -> Due {
         hold_back.begin_round();
         if appended > 0 {
             hold_back.appended(appended);
         }
         hold_back.has_room(Some(held), 100);
-        hold_back.end_round(100, now, host, buffered)
+        hold_back.end_round(100, now, buffered)
     }
 
     #[test]
     fn a_full_host_is_looked_at_less_and_less_often_until_it_takes_something() {
-        let (mut hold_back, host) = (HoldBack::default(), Flushed::default());
+        let mut hold_back = HoldBack::default();
         let (mut buffered, now) = (Buffered::default(), Instant::now());
         let mut look = |amounts| {
-            let after = round(&mut hold_back, amounts, now, &host, &mut buffered);
-            after.map(|interval| interval.as_millis())
+            let due = round(&mut hold_back, amounts, now, &mut buffered);
+            due.again.map(|interval| interval.as_millis())
         };
         assert_eq!(look((50, 99)), None);
         assert_eq!(look((50, 100)), Some(1));
@@ -134,24 +122,22 @@ mod tests {
 
     #[test]
     fn a_full_host_is_asked_to_flush_for_each_quarter_of_the_limit() {
-        let (mut hold_back, host) = (HoldBack::default(), Flushed::default());
+        let mut hold_back = HoldBack::default();
         let (mut buffered, now) = (Buffered::default(), Instant::now());
-        let mut flushes = Vec::new();
-        for amounts in [(99, 99), (1, 100), (0, 100), (24, 100), (1, 100), (0, 100)] {
-            round(&mut hold_back, amounts, now, &host, &mut buffered);
-            flushes.push(host.0.get());
-        }
-        assert_eq!(flushes, [0, 1, 1, 1, 2, 2]);
+        let rounds = [(99, 99), (1, 100), (0, 100), (24, 100), (1, 100), (0, 100)];
+        let flushes =
+            rounds.map(|amounts| round(&mut hold_back, amounts, now, &mut buffered).flush);
+        assert_eq!(flushes, [false, true, false, false, true, false]);
     }
 
     #[test]
     fn the_time_is_counted_from_a_look_that_finds_the_host_full_to_the_next() {
-        let (mut hold_back, host) = (HoldBack::default(), Flushed::default());
+        let mut hold_back = HoldBack::default();
         let (mut buffered, begun) = (Buffered::default(), Instant::now());
         let mut seconds = Vec::new();
         for (second, held) in [99, 100, 100, 99, 99, 100, 0].into_iter().enumerate() {
             let now = begun + Duration::from_secs(second as u64);
-            round(&mut hold_back, (0, held), now, &host, &mut buffered);
+            round(&mut hold_back, (0, held), now, &mut buffered);
             seconds.push(buffered.held_back.as_secs());
         }
         assert_eq!(seconds, [0, 0, 1, 2, 2, 2, 3]);

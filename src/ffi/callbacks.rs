@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
+use crate::config::inert::Inert;
 use crate::config::{BufferedLimit, Config};
 use crate::delivery::host::Host;
 use crate::ffi::cmetrics::Cmetrics;
@@ -82,18 +83,17 @@ fn start(
     let name = instance_name(api, ins);
     options.input_name.clone_from(&name);
     let host = FlbHost::new(api, ins, &name);
+    let registered = registration.as_ref().map_or(0, Registration::copy);
     let tag = registration.and_then(|registration| registration.tag());
-    let has_limit = limit_memory(&mut options, ins);
-    for event in [
-        (has_limit && api.total_size.is_none()).then_some(Event::MemoryUnknown),
-        options.db.is_none().then_some(Event::NoCheckpoint),
-        options
-            .literal_tag(tag)
-            .map(|(option, tag)| Event::TagLiteral { option, tag }),
-    ]
-    .into_iter()
-    .flatten()
-    {
+    let unknown = limit_memory(&mut options, api, ins);
+    let literal = options.literal_tag(tag);
+    let literal = literal.map(|(option, tag)| Event::TagLiteral { option, tag });
+    let without_db = options.without_db();
+    let without_db = without_db.map(|effect| Event::NoCheckpoint { effect });
+    let inert = options.inert().into_iter();
+    let inert = inert.map(|Inert { option, reason }| Event::OptionInert { option, reason });
+    let warnings = without_db.into_iter().chain(unknown).chain(literal);
+    for event in warnings.chain(inert) {
         host.log(event.level(), &event.to_string());
     }
     let plugin = with_signals_blocked(|| Plugin::start_with(options, Some(journal::library())))
@@ -110,8 +110,8 @@ fn start(
     let fd = collector_fd.number();
     let metrics = Cmetrics::create(ins);
     plugin.publish(&FlbHost::new(api, ins, &name).with_metrics(&metrics));
-    let instance = Arc::new(Instance::new(plugin, ins, name, collector_fd, metrics));
-    let context = instances::add(instance);
+    let instance = Instance::new(plugin, ins, name, collector_fd, metrics);
+    let context = instances::add(Arc::new(instance.with_registered(registered)));
     // SAFETY: `ins` is the live instance that cb_init was called with; the host only hands the
     // context address back.
     unsafe { (api.set_context)(ins, context) };
@@ -125,14 +125,28 @@ fn start(
 }
 
 /// Leaves the memory of the input to the host if the host bounds it and no limit is set here.
-/// Returns whether there is one.
-fn limit_memory(options: &mut Config, ins: *mut sys::flb_input_instance) -> bool {
-    // SAFETY: `ins` is the live instance that cb_init was called with.
-    let is_bounded = || unsafe { storage::is_bounded(ins) } == Some(true);
-    if options.buffered_limit == BufferedLimit::Auto && is_bounded() {
-        options.buffered_limit = BufferedLimit::Off;
+/// Returns what the host does not tell of it and would have to.
+fn limit_memory(
+    options: &mut Config,
+    api: &HostApi,
+    ins: *mut sys::flb_input_instance,
+) -> Option<Event> {
+    let mut unknown = None;
+    if options.buffered_limit == BufferedLimit::Auto {
+        // SAFETY: `ins` is the live instance that cb_init was called with.
+        match unsafe { storage::of(ins) } {
+            Some(it) if it.is_filesystem || it.has_limit => {
+                options.buffered_limit = BufferedLimit::Off;
+            }
+            Some(_) => {}
+            None => unknown = Some(Event::BoundUnknown),
+        }
     }
-    options.buffered_limit != BufferedLimit::Off
+    let has_limit = options.buffered_limit != BufferedLimit::Off;
+    if has_limit && api.total_size.is_none() {
+        unknown = Some(Event::MemoryUnknown);
+    }
+    unknown
 }
 
 /// What the host has registered, if that can be told.
@@ -193,7 +207,8 @@ pub extern "C" fn collect(
     context: *mut libc::c_void,
 ) -> libc::c_int {
     with_instance("collect", context, OK, |instance, host| {
-        instance.plugin().drain(&host.with_config(config));
+        let host = host.with_config(config, instance.registered());
+        instance.plugin().drain(&host);
         OK
     })
 }

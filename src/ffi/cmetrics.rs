@@ -1,5 +1,5 @@
 //! Metrics in the host's own endpoint, through the cmetrics functions that it exports (the
-//! same signatures in every release from 3.0.7 to 5.1.1).
+//! same signatures in every release from 2.1 to 5.1).
 //!
 //! Other threads of the host read the metrics while we set them: `in_fluentbit_metrics` with
 //! `Threaded on` copies the whole context with `cmt_cat`. It walks the lists in the context

@@ -6,7 +6,7 @@ use std::ffi::CString;
 use crate::delivery::host::{AppendRefused, Host, NoParser, Parsed};
 use crate::ffi::cmetrics::Cmetrics;
 use crate::ffi::host_api::{log_print, HostApi};
-use crate::ffi::{parsers, sys};
+use crate::ffi::{parsers, storage, sys};
 use crate::telemetry::event::Level;
 use crate::telemetry::metrics::Reading;
 use crate::telemetry::plain_text::one_line;
@@ -18,6 +18,8 @@ pub struct FlbHost<'a> {
     name: &'a str,
     metrics: Option<&'a Cmetrics>,
     config: *mut sys::flb_config,
+    /// What the host's instances of this plugin point to; NULL if it is not known.
+    registered: *mut libc::c_void,
 }
 
 impl<'a> FlbHost<'a> {
@@ -34,6 +36,7 @@ impl<'a> FlbHost<'a> {
             name,
             metrics: None,
             config: std::ptr::null_mut(),
+            registered: std::ptr::null_mut(),
         }
     }
 
@@ -46,9 +49,16 @@ impl<'a> FlbHost<'a> {
     }
 
     /// Adds the configuration, for parsers and flushes: `config` must be what the host passed to
-    /// the running `cb_collect`.
-    pub fn with_config(self, config: *mut sys::flb_config) -> FlbHost<'a> {
-        FlbHost { config, ..self }
+    /// the running `cb_collect`. `registered` is the address of the host's copy of our
+    /// descriptor ([`Registration::copy`]), 0 if it is not known.
+    ///
+    /// [`Registration::copy`]: crate::ffi::registration::Registration::copy
+    pub fn with_config(self, config: *mut sys::flb_config, registered: usize) -> FlbHost<'a> {
+        FlbHost {
+            config,
+            registered: std::ptr::without_provenance_mut(registered),
+            ..self
+        }
     }
 }
 
@@ -74,12 +84,19 @@ impl Host for FlbHost<'_> {
         Some(unsafe { total_size(self.ins) })
     }
 
+    fn keeps_in_files(&self) -> bool {
+        // SAFETY: `ins` is live (see `new`).
+        unsafe { storage::of(self.ins) }.is_some_and(|it| it.is_filesystem)
+    }
+
     fn flush(&self) {
         if let Some(engine_flush) = self.api.engine_flush.filter(|_| !self.config.is_null()) {
-            // SAFETY: `config` is what the host passed to the running callback, which its event
-            // loop called, as it calls this function. Inputs of its own do the same
-            // (plugins/in_kmsg, plugins/in_serial).
-            unsafe { engine_flush(self.config, std::ptr::null_mut()) };
+            // SAFETY: the same function in every release from 2.1.0 to 5.1.1, and in main of
+            // August 2026: it calls `flb_engine_dispatch` for each input whose plugin is the
+            // second argument, which it only compares, or for all if that is NULL. The host's
+            // event loop calls it at each `Flush`, and it called the callback that is running
+            // with `config`. Nothing of ours is locked meanwhile (see `Plugin::drain`).
+            unsafe { engine_flush(self.config, self.registered) };
         }
     }
 

@@ -38,7 +38,8 @@ pub struct HostApi {
     pub engine_flush: Option<EngineFlush>,
 }
 
-/// The second argument restricts it to one input plugin; NULL stands for all.
+/// The second argument restricts it to the instances of one input plugin, which point to the
+/// host's copy of its descriptor; NULL stands for all.
 pub type EngineFlush = unsafe extern "C" fn(*mut sys::flb_config, *mut libc::c_void) -> libc::c_int;
 
 /// Names of functions that the host does not export.
@@ -68,7 +69,7 @@ pub fn find_symbol(name: &CStr) -> Option<*mut libc::c_void> {
 /// available to report that other functions are missing.
 pub fn log_print() -> sys::clogs_log_print_fn {
     let address = find_symbol(c"flb_log_print")?;
-    // SAFETY: every release since 3.0 exports this function with the signature that the header
+    // SAFETY: every release since 2.1 exports this function with the signature that the header
     // gives.
     unsafe { std::mem::transmute::<*mut libc::c_void, sys::clogs_log_print_fn>(address) }
 }

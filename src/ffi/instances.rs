@@ -17,6 +17,8 @@ pub struct Instance {
     plugin: Plugin,
     /// The host's instance as a number; only used as a pointer on its thread.
     ins: usize,
+    /// Address of the host's copy of our descriptor; 0 if it is not known.
+    registered: usize,
     name: String,
     metrics: Cmetrics,
     collector_fd: CollectorFd,
@@ -35,11 +37,22 @@ impl Instance {
         Instance {
             plugin,
             ins: ins as usize,
+            registered: 0,
             name,
             metrics,
             collector_fd,
             is_poisoned: AtomicBool::new(false),
         }
+    }
+
+    /// Notes the address of the host's copy of our descriptor.
+    pub fn with_registered(self, registered: usize) -> Instance {
+        Instance { registered, ..self }
+    }
+
+    /// Address of the host's copy of our descriptor; 0 if it is not known.
+    pub fn registered(&self) -> usize {
+        self.registered
     }
 
     /// The plugin.

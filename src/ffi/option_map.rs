@@ -29,7 +29,7 @@ impl MapFunctions {
     fn find() -> Option<MapFunctions> {
         let create = find_symbol(c"flb_config_map_create")?;
         let destroy = find_symbol(c"flb_config_map_destroy")?;
-        // SAFETY: every release since 3.0 exports this function with the signature that the
+        // SAFETY: every release since 2.1 exports this function with the signature that the
         // header gives.
         let create = unsafe {
             std::mem::transmute::<*mut libc::c_void, sys::clogs_config_map_create_fn>(create)
@@ -114,7 +114,7 @@ fn table(size: usize, is_repeatable: bool) -> *mut libc::c_void {
 
 fn encode(option: &OptionSpec, is_repeatable: bool) -> sys::clogs_config_map_head {
     let kind = match option.kind {
-        Kind::Text | Kind::List => sys::CLOGS_FLB_CONFIG_MAP_STR,
+        Kind::Text | Kind::Texts | Kind::List => sys::CLOGS_FLB_CONFIG_MAP_STR,
         Kind::Bool => sys::CLOGS_FLB_CONFIG_MAP_BOOL,
         Kind::Number => sys::CLOGS_FLB_CONFIG_MAP_INT,
         Kind::Size => sys::CLOGS_FLB_CONFIG_MAP_SIZE,
@@ -124,7 +124,7 @@ fn encode(option: &OptionSpec, is_repeatable: bool) -> sys::clogs_config_map_hea
         type_: kind as libc::c_int,
         name: leak_text(&option.name.to_ascii_lowercase()),
         def_value: option.default().map_or(std::ptr::null_mut(), leak_text),
-        flags: if is_repeatable && option.kind == Kind::List {
+        flags: if is_repeatable && option.kind.is_repeatable() {
             sys::CLOGS_FLB_CONFIG_MAP_MULT as libc::c_int
         } else {
             0

@@ -1,5 +1,5 @@
 //! The host's parsers, through the functions that it exports (the same signatures in every
-//! release from 3.0.7 to 5.1.1). They belong to the host's configuration and are used on its
+//! release from 2.1 to 5.1). They belong to the host's configuration and are used on its
 //! thread, as by its own filters.
 
 use std::ffi::CString;

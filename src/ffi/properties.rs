@@ -42,7 +42,7 @@ pub fn list_offset() -> Option<usize> {
 
 fn probe() -> Option<usize> {
     let get_property = find_symbol(c"flb_input_get_property")?;
-    // SAFETY: every release since 3.0 exports this function with the signature that the header
+    // SAFETY: every release since 2.1 exports this function with the signature that the header
     // gives.
     let get_property = unsafe {
         std::mem::transmute::<*mut libc::c_void, sys::clogs_get_property_fn>(get_property)

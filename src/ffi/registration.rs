@@ -97,6 +97,11 @@ impl Registration {
         })
     }
 
+    /// Address of the copy: what all instances of the plugin point to.
+    pub fn copy(&self) -> usize {
+        self.copy
+    }
+
     /// How many plugins of our name are registered in the configuration; `None` if the list
     /// cannot be followed.
     pub fn count(&self) -> Option<usize> {

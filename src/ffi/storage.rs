@@ -1,10 +1,22 @@
-//! Whether the host itself bounds the memory that the records of an input take: the input has
-//! `Mem_Buf_Limit`, or `storage.type filesystem`.
+//! How the host stores the records of an input: whether it bounds their memory itself
+//! (`Mem_Buf_Limit`, or `storage.type filesystem`), and whether it keeps them in files.
 //!
 //! No function of the host returns either: they are fields of the instance, at different offsets
 //! in each release. The offsets can be determined without guessing: the host's own function for
 //! setting a property is passed a block of memory in place of an instance, and what it has
 //! written into the block shows where the field is and which value means what.
+//!
+//! What that function (`flb_input_set_property`) does with the two properties, read in each
+//! release from 2.1.0 to 5.1.1 and in main of August 2026:
+//!
+//! - It reads `ins->config->env` and passes it on for the variables of the value; ours have
+//!   none, so the environment is not looked at.
+//! - Since 5.0 it reads `ins->p->flags` before `storage.type`. If they happen to have
+//!   `FLB_INPUT_HTTP_SERVER`, it compares the name with those of that server, of which
+//!   `storage.type` is none.
+//! - It writes the one field, and frees its own copy of the value.
+//!
+//! `tests/abi` compares the function's type and the size of the instance with any source tree.
 
 use std::ffi::CStr;
 
@@ -13,7 +25,7 @@ use once_cell::sync::OnceCell;
 use crate::ffi::host_api::find_symbol;
 use crate::ffi::sys;
 
-/// Larger than the instance of any release, which is around 2 KB.
+/// Larger than the instance of any release, which is around 2 KB (asserted in tests/abi).
 const WORDS: usize = 4 * 1024;
 /// A limit that is nothing else by chance.
 const LIMIT: (&CStr, usize) = (c"987654321", 987_654_321);
@@ -35,12 +47,21 @@ type SetProperty = unsafe extern "C" fn(
     *const libc::c_char,
 ) -> libc::c_int;
 
-/// Whether the host bounds the memory of the input; `None` if that cannot be determined.
+/// How the host stores the records of an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Storage {
+    /// `storage.type filesystem`.
+    pub is_filesystem: bool,
+    /// `Mem_Buf_Limit`.
+    pub has_limit: bool,
+}
+
+/// How the host stores the records of the input; `None` if that cannot be determined.
 ///
 /// # Safety
 ///
 /// `ins` is the live instance that the running callback was called with.
-pub unsafe fn is_bounded(ins: *mut sys::flb_input_instance) -> Option<bool> {
+pub unsafe fn of(ins: *mut sys::flb_input_instance) -> Option<Storage> {
     static FIELDS: OnceCell<Option<Fields>> = OnceCell::new();
     let fields = (*FIELDS.get_or_init(find_fields))?;
     let storage_type = ins.wrapping_byte_add(fields.storage_type).cast::<u32>();
@@ -49,13 +70,16 @@ pub unsafe fn is_bounded(ins: *mut sys::flb_input_instance) -> Option<bool> {
     let storage_type = unsafe { storage_type.read() };
     // SAFETY: as above, a `size_t`.
     let mem_buf_limit = unsafe { mem_buf_limit.read() };
-    Some(storage_type == fields.filesystem || mem_buf_limit > 0)
+    Some(Storage {
+        is_filesystem: storage_type == fields.filesystem,
+        has_limit: mem_buf_limit > 0,
+    })
 }
 
 fn find_fields() -> Option<Fields> {
     let set_property = find_symbol(c"flb_input_set_property")?;
     // SAFETY: every release since 2.1 has this function with this signature
-    // (include/fluent-bit/flb_input.h), and the address is not NULL.
+    // (include/fluent-bit/flb_input.h, compared in tests/abi), and the address is not NULL.
     let set_property =
         unsafe { std::mem::transmute::<*mut libc::c_void, SetProperty>(set_property) };
     probe(set_property)
@@ -108,8 +132,9 @@ impl Block {
     ) -> Option<(usize, u32)> {
         self.words.copy_from_slice(&self.blank);
         let instance = self.words.as_mut_ptr().cast();
-        // SAFETY: the host writes into the block, which is larger than an instance, and reads
-        // what any pointer in it leads to.
+        // SAFETY: the block is larger than an instance and writable. What the host reads of it
+        // (see the module's documentation), and what that leads to, are valid pointers to memory
+        // that lives as long as the block.
         let status = unsafe { set_property(instance, name.as_ptr(), value.as_ptr()) };
         let mut changes = (0..WORDS).filter(|word| self.words[*word] != self.blank[*word]);
         let word = changes.next().filter(|_| status == 0)?;

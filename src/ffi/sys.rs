@@ -9,7 +9,7 @@
 
 include!(concat!(env!("OUT_DIR"), "/fluent_bit_abi.rs"));
 
-// Offsets read from every release from 3.0.7 to 5.1.1.
+// Offsets read from every release from 2.1 to 5.1.
 const _: () = {
     assert!(std::mem::offset_of!(clogs_plugin_head, name) == 24);
     assert!(std::mem::offset_of!(clogs_plugin_head, config_map) == 40);

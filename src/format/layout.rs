@@ -236,6 +236,8 @@ pub struct Piece {
     pub time: Timestamp,
     /// Whether it ends a line.
     pub ends_line: bool,
+    /// Length in bytes of its text.
+    pub length: usize,
 }
 
 /// The first entry found.
@@ -248,6 +250,7 @@ impl UnitSink for FirstPiece {
             stream: entry.stream,
             time: entry.time,
             ends_line: entry.ends_line,
+            length: entry.text.len(),
         }));
     }
 

@@ -20,7 +20,7 @@ use crate::pipeline::open_lines::OpenLines;
 pub use crate::pipeline::open_lines::DEAD_LINE_GRACE;
 use crate::pipeline::partial::{Line, Pieces};
 use crate::pipeline::template::RecordTemplate;
-use crate::runtime::docker::ContainerMetadata;
+use crate::runtime::metadata::ContainerMetadata;
 use crate::telemetry::account::{Account, Amount, SliceStats};
 use crate::telemetry::event::Event;
 use crate::telemetry::throttle::Paced;

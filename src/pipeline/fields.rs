@@ -6,9 +6,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::format::msgpack::Field;
 use crate::pipeline::encode::RecordFields;
 use crate::runtime::bounds::{Budget, LONGEST_KEY, MOST_PAIRS};
-use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::globs::Globs;
 use crate::runtime::image::Image;
+use crate::runtime::metadata::ContainerMetadata;
 use crate::runtime::Pod;
 
 /// Labels of Compose and Swarm, and their names in records and tags.

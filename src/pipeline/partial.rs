@@ -16,6 +16,7 @@
 
 use std::time::Duration;
 
+use crate::format::layout::Piece;
 use crate::format::position::Timestamp;
 use crate::format::Entry;
 
@@ -119,6 +120,40 @@ pub enum Pieces {
     Tagged,
 }
 
+impl Pieces {
+    /// Those of files, by whether their format tags pieces.
+    pub fn of_files(is_tagged: bool) -> Pieces {
+        match is_tagged {
+            true => Pieces::Tagged,
+            false => Pieces::Close,
+        }
+    }
+
+    /// Whether a piece of `length` bytes without a line feed shows that its stream has ended.
+    fn is_end_of_stream(self, length: usize) -> bool {
+        length < PIECE_BYTES && self != Pieces::Tagged
+    }
+
+    /// Whether a piece of time `next` belongs to the line that began at `first`. The piece before
+    /// it has the time `last` and no line feed.
+    fn continues(self, first: Timestamp, last: Timestamp, ended: bool, next: Timestamp) -> bool {
+        let gap = last.elapsed_until(next);
+        let is_close = || !ended && next > last && gap < PIECE_GAP;
+        match self {
+            Pieces::OfOneTime => first == next,
+            Pieces::Close => first == next || is_close(),
+            Pieces::Tagged => gap < TAGGED_LINE_GRACE,
+        }
+    }
+
+    /// Whether the piece of time `next` continues the one before it, which has no line feed. For
+    /// a reader who goes backwards and has not seen where the line begins.
+    pub fn continues_piece(self, before: &Piece, next: Timestamp) -> bool {
+        let ended = self.is_end_of_stream(before.length);
+        self.continues(before.time, before.time, ended, next)
+    }
+}
+
 /// The open line of one stream.
 #[derive(Debug, Default)]
 pub struct Joiner {
@@ -212,7 +247,7 @@ impl Joiner {
             self.text.truncate(kept);
             open.line.missing = open.line.missing.and(Missing::cut(whole - kept));
         }
-        open.stream_ended = entry.text.len() < PIECE_BYTES && self.pieces != Pieces::Tagged;
+        open.stream_ended = self.pieces.is_end_of_stream(entry.text.len());
         self.open = Some(open);
         if entry.ends_line {
             self.flush(deliver);
@@ -222,13 +257,8 @@ impl Joiner {
 
     /// Whether a piece of this time belongs to the open line.
     fn continues(&self, open: &Open, time: Timestamp) -> bool {
-        let gap = open.last.elapsed_until(time);
-        let is_close = || !open.stream_ended && time > open.last && gap < PIECE_GAP;
-        match self.pieces {
-            Pieces::OfOneTime => open.line.time == time,
-            Pieces::Close => open.line.time == time || is_close(),
-            Pieces::Tagged => gap < TAGGED_LINE_GRACE,
-        }
+        self.pieces
+            .continues(open.line.time, open.last, open.stream_ended, time)
     }
 
     /// Delivers the open line, if any, without its end.

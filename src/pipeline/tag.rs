@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::format::position::Stream;
 use crate::pipeline::fields::KNOWN_LABELS;
-use crate::runtime::docker::ContainerMetadata;
+use crate::runtime::metadata::ContainerMetadata;
 
 /// What a placeholder stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use crate::pipeline::merge::MergeOptions;
 use crate::pipeline::multiline::MultilineOptions;
 use crate::pipeline::tag::{TagSource, TagTemplate};
 use crate::runtime::bounds::{cut, LONGEST_TAG};
-use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
+use crate::runtime::metadata::ContainerMetadata;
 
 /// How a container's entries become records, from the options or its labels.
 #[derive(Debug, Clone)]

@@ -24,6 +24,8 @@ struct Recorder {
     bytes: Mutex<Vec<u8>>,
     /// CPU time that its parsers use per text.
     toil: Mutex<Duration>,
+    held: Option<usize>,
+    keeps_in_files: bool,
 }
 
 impl Host for Recorder {
@@ -34,6 +36,14 @@ impl Host for Recorder {
         self.appended.lock().unwrap().push(records);
         self.bytes.lock().unwrap().extend_from_slice(bytes);
         Ok(())
+    }
+
+    fn holds(&self) -> Option<usize> {
+        self.held
+    }
+
+    fn keeps_in_files(&self) -> bool {
+        self.keeps_in_files
     }
 
     fn parse(&self, parser: &str, text: &[u8]) -> Result<Option<Parsed>, NoParser> {
@@ -646,4 +656,26 @@ fn the_host_gets_its_thread_back_after_a_bounded_drain() {
     assert_eq!(host.appended.lock().unwrap().len(), 2);
     plugin.drain(&host);
     assert_eq!(host.appended.lock().unwrap().len(), 4);
+}
+
+#[test]
+fn what_the_host_holds_in_memory_at_the_stop_is_said_unless_it_keeps_it_in_files() {
+    for (held, keeps_in_files, expected) in [
+        (Some(70_000), false, 1),
+        (Some(70_000), true, 0),
+        (Some(0), false, 0),
+        (None, false, 0),
+    ] {
+        let host = Recorder {
+            held,
+            keeps_in_files,
+            ..Recorder::default()
+        };
+        idle_plugin().stop(&host);
+        let log = host.log.lock().unwrap();
+        let said = log.iter().filter(|(level, message)| {
+            *level == Level::Warn && message.contains("holds 70000 bytes of this input's records")
+        });
+        assert_eq!(said.count(), expected, "{held:?} {keeps_in_files}: {log:?}");
+    }
 }

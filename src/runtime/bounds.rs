@@ -9,7 +9,7 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::format::msgpack::Field;
-use crate::runtime::docker::ContainerMetadata;
+use crate::runtime::metadata::ContainerMetadata;
 
 /// Longest name of a container, image or pod, in bytes. Kubernetes allows 253; an image
 /// reference with registry, tag and digest is longer.

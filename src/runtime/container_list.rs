@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::lock::lock;
-use crate::runtime::docker::MetadataError;
+use crate::runtime::bounded_reason::reason_of;
 use crate::runtime::id::ContainerId;
+use crate::runtime::metadata::MetadataError;
 use crate::runtime::podman_list::{parse, Listed};
 use crate::runtime::safe_path::SafePath;
 
@@ -128,7 +129,6 @@ impl ContainerLists {
             )));
         }
         known.reads += 1;
-        let before = known.list.take();
         let bytes = path.read(self.most_bytes).inspect_err(|error| {
             if error.kind() == io::ErrorKind::InvalidInput {
                 known.list = Some((version, None));
@@ -136,9 +136,10 @@ impl ContainerLists {
         });
         let list = parse(&bytes.map_err(failed)?).map_err(|error| {
             known.list = Some((version, None));
-            failed(io::Error::from(error))
+            failed(io::Error::other(reason_of(&error)))
         })?;
-        if let Some((_, before)) = before {
+        // Kept until now: what changes while a read fails is found by the next one.
+        if let Some((_, before)) = known.list.take() {
             let is_same = |(id, listed): &(&ContainerId, &Listed)| {
                 before.as_ref().and_then(|before| before.get(id)) == Some(listed)
             };

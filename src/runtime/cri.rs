@@ -28,12 +28,12 @@ use crate::lock::lock;
 use crate::runtime::bounded_file::{MOST_CONTAINERS, MOST_FILES_OF_CONTAINER};
 use crate::runtime::cri::docker_links::DockerLinks;
 use crate::runtime::cri::paths::{key, rank_by_run, run_of_renamed, Place, PlaceKind, PodName};
-use crate::runtime::docker::{
-    read_metadata, ContainerMetadata, LogDriver, MetadataError, CONFIG_FILE,
-};
-use crate::runtime::docker_roots::Storages;
+use crate::runtime::docker::{read_metadata, CONFIG_FILE};
+use crate::runtime::docker_roots::Roots;
 use crate::runtime::folder_stamp::{stamp, FolderStamp};
 use crate::runtime::id::ContainerId;
+use crate::runtime::log_driver::LogDriver;
+use crate::runtime::metadata::{ContainerMetadata, MetadataError};
 use crate::runtime::safe_path::{Base, SafePath};
 use crate::runtime::seam::{Found, Hides, Listing, LogFiles, Runtime, Unreadable};
 use crate::runtime::storage::not_followed;
@@ -43,6 +43,8 @@ use crate::runtime::{bounded_file, docker_roots, Pod, RuntimeOptions};
 /// closes the old writer after the new one has started.
 const REOPEN_GRACE: Duration = Duration::from_millis(500);
 
+/// Where the kubelet keeps the logs of pods unless configured.
+pub const DEFAULT_POD_LOGS: &str = "/var/log/pods";
 /// Where the kubelet keeps its links, whatever its `podLogsDir` is.
 const DEFAULT_LINKS: &str = "/var/log/containers";
 
@@ -51,7 +53,7 @@ const DEFAULT_LINKS: &str = "/var/log/containers";
 pub struct Cri {
     pod_logs: PathBuf,
     /// Docker's data roots, which the links of cri-dockerd lead into.
-    docker: Vec<Storages>,
+    docker: Vec<Roots>,
     /// Where the links are, if that was said.
     pod_links: Option<PathBuf>,
     links: Mutex<Option<Links>>,
@@ -68,7 +70,7 @@ struct Links {
 impl Cri {
     /// Finds the pods with logs below `pod_logs`; links to files below Docker's data roots are
     /// followed.
-    fn new(pod_logs: &Path, docker: Vec<Storages>) -> Cri {
+    fn new(pod_logs: &Path, docker: Vec<Roots>) -> Cri {
         Cri {
             pod_logs: pod_logs.to_owned(),
             docker,
@@ -316,6 +318,10 @@ impl Runtime for Cri {
     }
 
     /// With Docker underneath, the links lead to Docker's containers.
+    fn is_configured(&self) -> bool {
+        self.pod_logs != Path::new(DEFAULT_POD_LOGS)
+    }
+
     fn takes_precedence(&self) -> bool {
         true
     }

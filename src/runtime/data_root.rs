@@ -9,20 +9,32 @@
 //!
 //! Nothing is remembered: an administrator may move the containers at any time.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::runtime::bounded_file::{read_text, FileKind};
+use crate::runtime::bounds::cut;
+use crate::runtime::seam::{Hides, Unreadable};
 
-/// A service that keeps containers. Paths are relative to the root of the machine's files.
+/// What a tool's settings say of the folder in which it keeps containers.
+#[derive(Debug)]
+pub struct Settings {
+    /// The files, relative to the root of the machine's files or to a home directory; the first
+    /// one that exists is the one that the tool reads.
+    pub files: &'static [&'static str],
+    /// Takes the folder from the text of the file; `None` if it sets none.
+    pub folder: fn(&str) -> Result<Option<String>, String>,
+}
+
+/// A service that keeps containers. Paths are relative to the root of the machine's files or, of a
+/// user's, to the home directory.
 #[derive(Debug)]
 pub struct Service {
     /// Its pid file and the name of its program, if it is a daemon whose command line may say
     /// where its containers are.
     pub daemon: Option<(&'static str, &'static str)>,
-    /// Its settings; the first file that exists is the one that it reads.
-    pub settings: &'static [&'static str],
-    /// Takes the folder with the containers from the text of the settings.
-    pub configured: fn(&str) -> Option<PathBuf>,
+    /// Its settings.
+    pub settings: Settings,
     /// Where the containers are unless configured.
     pub default: &'static str,
 }
@@ -31,6 +43,8 @@ pub struct Service {
 const ROOT_FLAGS: [&str; 3] = ["--data-root", "--graph", "-g"];
 /// The option of dockerd that sets the file with its settings.
 const SETTINGS_FLAG: [&str; 1] = ["--config-file"];
+/// Longest text about settings that are not valid, which may quote them.
+const LONGEST_PROBLEM: usize = 160;
 
 /// The folder in which a service keeps its containers.
 #[derive(Debug, Clone)]
@@ -63,33 +77,100 @@ impl DataRoot {
         self.unresolved() == self.machine.join(self.service.default)
     }
 
+    /// Whether somebody says where it is: the option, or the service's command line or settings.
+    pub fn is_configured(&self) -> bool {
+        self.given.is_some() || !self.is_default() || self.problem().is_some()
+    }
+
+    /// Settings that cannot be read or are not valid: then the folder is taken for the usual one.
+    pub fn problem(&self) -> Option<Unreadable> {
+        match self.given {
+            Some(_) => None,
+            None => self.service.root(&self.machine).err(),
+        }
+    }
+
     fn unresolved(&self) -> PathBuf {
-        let found = || self.service.root(&self.machine);
+        let found = || {
+            let root = self.service.root(&self.machine);
+            root.unwrap_or_else(|_| self.machine.join(self.service.default))
+        };
         self.given.clone().unwrap_or_else(found)
+    }
+}
+
+impl Settings {
+    /// Those of a tool that has none.
+    pub const NONE: Settings = Settings {
+        files: &[],
+        folder: |_| Ok(None),
+    };
+
+    /// The file that the tool reads, and the folder that it sets.
+    pub fn read(&self, machine: &Path) -> Result<Option<(PathBuf, String)>, Unreadable> {
+        self.read_first(self.files.iter().map(|file| machine.join(file)))
+    }
+
+    fn read_first(
+        &self,
+        files: impl IntoIterator<Item = PathBuf>,
+    ) -> Result<Option<(PathBuf, String)>, Unreadable> {
+        for file in files {
+            return match read_text(&file, FileKind::Setting) {
+                Err(error) if error.is_missing() => continue,
+                Err(error) => Err(moved(file, error.into())),
+                Ok(text) => match self.folder_in(&text) {
+                    Ok(folder) => Ok(folder.map(|folder| (file, folder))),
+                    Err(error) => Err(moved(file, error)),
+                },
+            };
+        }
+        Ok(None)
+    }
+
+    /// The folder that a text sets.
+    pub fn folder_in(&self, text: &str) -> io::Result<Option<String>> {
+        let folder = (self.folder)(text);
+        folder.map_err(|problem| invalid(&format!("it is not valid: {problem}")))
+    }
+}
+
+/// The error for settings that set what cannot be.
+pub fn invalid(problem: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, cut(problem, LONGEST_PROBLEM))
+}
+
+/// The error for a folder that is relative to nobody knows what.
+pub fn not_absolute(folder: &str) -> io::Error {
+    invalid(&format!("`{folder}` is not an absolute path"))
+}
+
+fn moved(path: PathBuf, error: io::Error) -> Unreadable {
+    Unreadable {
+        path,
+        error,
+        hides: Hides::MovedContainers,
     }
 }
 
 impl Service {
     /// The folder in which this service keeps its containers on the machine.
-    fn root(&self, machine: &Path) -> PathBuf {
+    fn root(&self, machine: &Path) -> Result<PathBuf, Unreadable> {
         let arguments = self.arguments(machine);
         if let Some(path) = absolute(flag(&arguments, &ROOT_FLAGS)) {
-            return path;
+            return Ok(path);
         }
-        let settings = match absolute(flag(&arguments, &SETTINGS_FLAG)) {
-            Some(path) => vec![path],
-            None => self
-                .settings
-                .iter()
-                .map(|path| machine.join(path))
-                .collect(),
+        let configured = match absolute(flag(&arguments, &SETTINGS_FLAG)) {
+            Some(path) => self.settings.read_first([path]),
+            None => self.settings.read(machine),
         };
-        let text = settings
-            .iter()
-            .find_map(|path| read_text(path, FileKind::Setting).ok());
-        text.and_then(|text| (self.configured)(&text))
-            .filter(|path| path.is_absolute())
-            .unwrap_or_else(|| machine.join(self.default))
+        match configured? {
+            None => Ok(machine.join(self.default)),
+            Some((file, folder)) => match absolute(Some(&folder)) {
+                Some(path) => Ok(path),
+                None => Err(moved(file, not_absolute(&folder))),
+            },
+        }
     }
 
     /// The arguments of the running daemon; none if it does not run or is not visible.
@@ -135,32 +216,23 @@ fn flag<'a>(arguments: &'a [String], names: &[&str]) -> Option<&'a str> {
     given.next_back()
 }
 
-/// The value of `key` in a table of a TOML file, or at its top if `table` is empty: the one
-/// kind of line that the settings of container tools need, `key = "text"`.
-pub fn toml_text(text: &str, table: &str, key: &str) -> Option<String> {
-    let mut current = "";
-    for line in text.lines().map(str::trim) {
-        if let Some(name) = line.strip_prefix('[') {
-            current = name.split(']').next().unwrap_or_default().trim();
-            continue;
-        }
-        let Some((name, value)) = line.split_once('=').filter(|_| current == table) else {
-            continue;
-        };
-        if name.trim().trim_matches('"') != key {
-            continue;
-        }
-        let value = value.trim();
-        let quote = value
-            .chars()
-            .next()
-            .filter(|first| "\"'".contains(*first))?;
-        let (value, _) = value[1..].split_once(quote)?;
-        // An escape, which no path needs.
-        let is_plain = quote == '\'' || !value.contains('\\');
-        return (is_plain && !value.is_empty()).then(|| value.to_owned());
+/// The value of `key` in a table of a TOML file, or at its top if `table` is empty; an empty text
+/// stands for none, as container tools have it.
+pub fn toml_text(text: &str, table: &str, key: &str) -> Result<Option<String>, String> {
+    let all: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        let before = text.get(..error.span().map_or(0, |span| span.start));
+        let line = before.unwrap_or_default().matches('\n').count() + 1;
+        format!("line {line}: {}", error.message())
+    })?;
+    let table = match table {
+        "" => Some(&all),
+        name => all.get(name).and_then(toml::Value::as_table),
+    };
+    match table.and_then(|table| table.get(key)) {
+        None => Ok(None),
+        Some(toml::Value::String(value)) => Ok(Some(value.clone()).filter(|it| !it.is_empty())),
+        Some(_) => Err(format!("{key} is not a text")),
     }
-    None
 }
 
 #[cfg(test)]
@@ -171,8 +243,10 @@ mod tests {
 
     const SERVICE: Service = Service {
         daemon: Some(("var/run/d.pid", "d")),
-        settings: &["etc/d.toml", "usr/share/d.toml"],
-        configured: |text| toml_text(text, "storage", "root").map(PathBuf::from),
+        settings: Settings {
+            files: &["etc/d.toml", "usr/share/d.toml"],
+            folder: |text| toml_text(text, "storage", "root"),
+        },
         default: "var/lib/d",
     };
 
@@ -201,6 +275,10 @@ mod tests {
             (&[] as &[(&str, &str)], "var/lib/d"),
             (&[("etc/d.toml", root)], "/data"),
             (&[("usr/share/d.toml", root)], "/data"),
+            (
+                &[("etc/d.toml", ""), ("usr/share/d.toml", root)],
+                "var/lib/d",
+            ),
             (
                 &[("etc/d.toml", "x"), ("usr/share/d.toml", root)],
                 "var/lib/d",
@@ -239,6 +317,40 @@ mod tests {
     }
 
     #[test]
+    fn settings_that_are_not_valid_are_a_problem_and_not_the_default_in_silence() {
+        static STATIC: Service = SERVICE;
+        for (text, problem) in [
+            ("[storage]\nroot = \"/data\"", None),
+            ("", None),
+            ("[storage]\nroot = \"\"", None),
+            ("\n[storage", Some("it is not valid: line 2")),
+            ("[storage]\nroot = /data", Some("it is not valid: line 2")),
+            (
+                "[storage]\nroot = 7",
+                Some("it is not valid: root is not a text"),
+            ),
+            (
+                "[storage]\nroot = \"data\"",
+                Some("`data` is not an absolute path"),
+            ),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            fs::create_dir(dir.path().join("etc")).unwrap();
+            fs::write(dir.path().join("etc/d.toml"), text).unwrap();
+            let root = DataRoot::new(None, &STATIC, dir.path());
+            let said = root.problem();
+            let reason = said.as_ref().map(|said| said.error.to_string());
+            match problem {
+                None => assert!(reason.is_none(), "{text}: {reason:?}"),
+                Some(problem) => assert!(reason.unwrap().starts_with(problem), "{said:?}"),
+            }
+            assert!(said.is_none_or(|it| it.path == dir.path().join("etc/d.toml")));
+            let given = DataRoot::new(Some(Path::new("/given")), &STATIC, dir.path());
+            assert!(given.problem().is_none() && given.is_configured());
+        }
+    }
+
+    #[test]
     fn a_value_is_read_from_its_table_alone() {
         let text = |text: &str| toml_text(text, "storage", "root");
         for (given, want) in [
@@ -248,21 +360,29 @@ mod tests {
                 "root = \"/a\"\n[storage]\ndriver = \"x\"\n  root=\"/b\"",
                 Some("/b"),
             ),
+            ("storage.root = \"/a\"", Some("/a")),
+            ("storage = { root = \"/a\" }", Some("/a")),
+            ("[storage]\nroot = \"/a\\u0041\"", Some("/aA")),
             (
                 "[storage]\n#root = \"/a\"\n[storage.options]\nroot = \"/c\"",
                 None,
             ),
-            ("[storage]\nroot = \"/a\\u0041\"", None),
             ("[storage]\nroot = \"\"", None),
-            ("[storage]\nroot = /a", None),
-            ("[storage]\nroot = \"", None),
-            ("[storage]\nroot = ü\"/a\"", None),
         ] {
-            assert_eq!(text(given).as_deref(), want, "{given}");
+            assert_eq!(
+                text(given).as_ref().map(Option::as_deref),
+                Ok(want),
+                "{given}"
+            );
         }
-        assert_eq!(
-            toml_text("root = \"/a\"", "", "root").as_deref(),
-            Some("/a")
-        );
+        for invalid in [
+            "[storage]\nroot = /a",
+            "[storage]\nroot = \"",
+            "[storage]\nroot = ü\"/a\"",
+        ] {
+            assert!(text(invalid).is_err(), "{invalid}");
+        }
+        let top = toml_text("root = \"/a\"", "", "root");
+        assert_eq!(top, Ok(Some("/a".to_owned())));
     }
 }

@@ -3,7 +3,6 @@
 //! sees either the whole old file or the whole new one; the pair is not replaced atomically.
 //! `docker_roots` has the folders in which containers are.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,18 +12,19 @@ use serde::Deserialize;
 use crate::format::rfc3339::TimeParser;
 use crate::runtime::bounded_file::FileKind;
 use crate::runtime::bounded_json::TextMap;
+use crate::runtime::bounded_reason::reason_of;
 use crate::runtime::bounds::{Env, Labels};
 use crate::runtime::docker_mounts::{mounted, MountPoints};
 use crate::runtime::docker_pod::pod_of;
-use crate::runtime::docker_roots::{self, Installation, Storages};
-pub use crate::runtime::log_driver::{
-    LogDriver, JOURNALD_DRIVER, JSON_FILE_DRIVER, PODMANS_FILE_DRIVER,
-};
+use crate::runtime::docker_roots::{self, Roots};
+use crate::runtime::log_driver::{LogDriver, JSON_FILE_DRIVER};
+use crate::runtime::metadata::{ContainerMetadata, MetadataError};
 use crate::runtime::own_container::Mounted;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::seam::{Api, Found, Listing, LogFiles, Runtime};
+use crate::runtime::storages::Storages;
 use crate::runtime::users::UserChoice;
-use crate::runtime::{Owner, Pod, RuntimeOptions};
+use crate::runtime::RuntimeOptions;
 
 /// File with a container's name, image, labels and environment.
 pub const CONFIG_FILE: &str = "config.v2.json";
@@ -34,89 +34,6 @@ pub const HOST_CONFIG_FILE: &str = "hostconfig.json";
 pub const LOCAL_LOG: &str = "container.log";
 /// The file in which Docker caches the log of a driver that cannot be read back.
 pub const CACHED_LOG: &str = "container-cached.log";
-
-/// What is known about a container; records carry a selection of it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ContainerMetadata {
-    /// Name without the leading slash.
-    pub name: String,
-    /// Image as the user gave it to `docker run`.
-    pub image: String,
-    /// Labels, including those of the image.
-    pub labels: BTreeMap<String, String>,
-    /// Environment variables.
-    pub env: Vec<(String, String)>,
-    /// The runtime's name, as in OpenTelemetry.
-    pub runtime: String,
-    /// Whether the container runs, according to Docker's file: updated late at start, and
-    /// stale after a daemon crash. Never a reason not to read the log.
-    pub is_running: bool,
-    /// The pod it belongs to, on a Kubernetes node.
-    pub pod: Option<Pod>,
-    /// Whether something exceeded a limit and was dropped or cut (`bounds`).
-    pub is_cut: bool,
-    /// Whether something could not be read that may be readable later.
-    pub is_partial: bool,
-    /// The user in whose storage the container is.
-    pub owner: Option<Owner>,
-    /// What its mounts tell about whether this process runs in it.
-    pub mounted: Mounted,
-}
-
-impl ContainerMetadata {
-    /// For a container whose metadata is unavailable: the short id serves as name, or else its
-    /// path.
-    pub fn nameless(found: &Found) -> ContainerMetadata {
-        ContainerMetadata {
-            name: found.shown_name(),
-            is_running: true,
-            owner: found.owner.clone(),
-            ..ContainerMetadata::default()
-        }
-    }
-
-    /// The name used in messages. A user's container cannot be mistaken for one of the
-    /// machine's.
-    pub fn title(&self) -> String {
-        if let Some(owner) = &self.owner {
-            return owner.title_of(&self.name);
-        }
-        match &self.pod {
-            Some(Pod {
-                namespace, name, ..
-            }) if !name.is_empty() => {
-                format!("{namespace}/{name}/{}", self.name)
-            }
-            _ => self.name.clone(),
-        }
-    }
-}
-
-/// Why metadata could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum MetadataError {
-    /// The file does not exist: the container is being created or removed.
-    #[error("{} does not exist", path.display())]
-    Missing {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The runtime is writing to it. Returned for a bounded time only; then the file counts as
-    /// unreadable.
-    #[error("{} is being written", path.display())]
-    Busy {
-        /// The file or its folder.
-        path: PathBuf,
-    },
-    /// The file cannot be read or is not valid.
-    #[error("{}: {reason}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The reason.
-        reason: String,
-    },
-}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -250,15 +167,14 @@ pub fn configured_data_root(machine: &Path) -> Option<PathBuf> {
 /// The Docker containers below one data root, or in users' data roots.
 #[derive(Debug)]
 pub struct Docker {
-    storages: Storages,
+    roots: Roots,
 }
 
 impl Docker {
     /// Finds the containers below `data_root`.
     pub fn new(data_root: &Path) -> Docker {
-        let installation = Installation::Package;
         Docker {
-            storages: Storages::of_root(Some(data_root), installation, Path::new("/")),
+            roots: Roots::of_root(Some(data_root), Path::new("/")),
         }
     }
 
@@ -266,44 +182,45 @@ impl Docker {
     /// machine's files.
     pub fn of_users(choice: &UserChoice, machine: &Path) -> Docker {
         Docker {
-            storages: Storages::of_users(choice, machine),
+            roots: Roots::of_users(choice, machine),
         }
     }
 }
 
 pub(super) fn open(options: &RuntimeOptions) -> Vec<Arc<dyn Runtime>> {
-    let storages = docker_roots::open(options).into_iter();
-    storages
-        .map(|storages| Arc::new(Docker { storages }) as Arc<dyn Runtime>)
+    let roots = docker_roots::open(options).into_iter();
+    roots
+        .map(|roots| Arc::new(Docker { roots }) as Arc<dyn Runtime>)
         .collect()
 }
 
 impl Runtime for Docker {
     fn title(&self) -> &'static str {
-        match self.storages {
-            Storages::Root { .. } => "Docker",
+        match self.roots.storages {
+            Storages::Root(_) => "Docker",
             Storages::Users(_) => "Docker of users",
         }
     }
 
     fn root_option(&self) -> &'static str {
-        match self.storages {
-            Storages::Root { .. } => "Docker_Root",
+        match self.roots.storages {
+            Storages::Root(_) => "Docker_Root",
             Storages::Users(_) => "Docker_Users",
         }
     }
 
     fn root(&self) -> PathBuf {
-        self.storages.root()
+        self.roots.root()
     }
 
     fn places(&self, root: &Path) -> Vec<PathBuf> {
-        self.storages.places(root)
+        self.roots.places(root)
     }
 
     /// Entries not named like a container id are ignored.
     fn list(&self, root: &Path) -> io::Result<Listing> {
-        self.storages.list(root)
+        let listed = self.roots.list(root);
+        self.roots.storages.with_problem(listed)
     }
 
     /// One candidate per driver: json-file's log, local's log, and the cache for all others.
@@ -356,17 +273,24 @@ impl Runtime for Docker {
     /// It is the runtime to expect if there is none, and a configured data root is expected in
     /// any case.
     fn is_missed(&self, is_any_there: bool) -> bool {
-        match &self.storages {
-            Storages::Root { root, installation } => {
-                *installation == Installation::Package && !(is_any_there && root.is_default())
-            }
-            Storages::Users(_) => false,
-        }
+        let is_usual = match &self.roots.storages {
+            Storages::Root(root) => root.is_default() && root.problem().is_none(),
+            Storages::Users(_) => return false,
+        };
+        self.roots.is_expected && !(is_any_there && is_usual)
+    }
+
+    fn is_configured(&self) -> bool {
+        self.roots.storages.is_configured()
+    }
+
+    fn is_optional(&self) -> bool {
+        !self.roots.is_expected && !self.is_configured()
     }
 
     /// Only for the machine's own daemon: the plugin queries no API of a user.
     fn api(&self) -> Option<Api> {
-        matches!(self.storages, Storages::Root { .. }).then_some(Api::Docker)
+        matches!(self.roots.storages, Storages::Root(_)).then_some(Api::Docker)
     }
 }
 
@@ -393,15 +317,18 @@ pub(super) fn read_json<T: for<'a> Deserialize<'a>>(
     })?;
     serde_json::from_slice(&bytes).map_err(|error| MetadataError::Unreadable {
         path: path.to_path_buf(),
-        reason: error.to_string(),
+        reason: reason_of(&error),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::fuzz_seeds::keep;
     use crate::runtime::id::ContainerId;
+    use crate::runtime::Owner;
 
     fn found(dir: &Path) -> Found {
         Found::new(ContainerId::from_bytes([7; 32]), dir.into(), dir.to_owned())
@@ -474,19 +401,18 @@ mod tests {
         let folder = dir.path().join(own.to_string());
         std::fs::create_dir(&folder).unwrap();
         let of_app = format!("container:{app}");
+        let with_logs = |hosts_of| Mounted::WithLogs {
+            hosts_of,
+            places: vec![dir.path().to_owned()],
+        };
         for (place, hosts_path, network, mounted) in [
             (
                 dir.path(),
                 format!("/x/{own}/hosts"),
                 "bridge",
-                Mounted::WithHostsOf(own),
+                with_logs(own),
             ),
-            (
-                dir.path(),
-                String::new(),
-                of_app.as_str(),
-                Mounted::WithHostsOf(app),
-            ),
+            (dir.path(), String::new(), of_app.as_str(), with_logs(app)),
             (dir.path(), String::new(), "none", Mounted::Unknown),
             (
                 Path::new("/data"),
@@ -520,7 +446,11 @@ mod tests {
             r#"{{"Name":"/k8s_app_web_shop_","Config":{{"Labels":{{{labels}}}}},"HostsPath":"/x/{hosts}/hosts","MountPoints":{{"/":{{}}}}}}"#
         ));
         let of_root = read_metadata(&found(dir.path())).unwrap();
-        assert!(of_root.pod.is_some() && of_root.mounted == Mounted::WithHostsOf(hosts));
+        let mounted = Mounted::WithLogs {
+            hosts_of: hosts,
+            places: vec!["/".into()],
+        };
+        assert!(of_root.pod.is_some() && of_root.mounted == mounted);
         let owner = Owner {
             user: "ada".to_owned(),
             container_id: hosts,

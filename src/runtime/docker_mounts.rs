@@ -28,6 +28,9 @@ pub(super) fn mounted(
     let folder = hosts.as_deref().and_then(Path::parent);
     let own = folder.and_then(|folder| ContainerId::parse(folder.file_name()?.to_str()?));
     let joined = || ContainerId::parse(network_mode()?.strip_prefix("container:")?);
-    own.or_else(joined)
-        .map_or(Mounted::Unknown, Mounted::WithHostsOf)
+    let with_logs = |hosts_of| Mounted::WithLogs {
+        hosts_of,
+        places: mounts.keys().cloned().collect(),
+    };
+    own.or_else(joined).map_or(Mounted::Unknown, with_logs)
 }

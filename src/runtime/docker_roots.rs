@@ -16,10 +16,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::runtime::bounded_file::{self, MOST_CONTAINERS};
-use crate::runtime::data_root::{DataRoot, Service};
+use crate::runtime::data_root::{DataRoot, Service, Settings};
 use crate::runtime::safe_path::{Base, Folder, SafePath};
 use crate::runtime::seam::{Hides, Listing, Unreadable};
 use crate::runtime::storage::{list_containers, Identify, LIMITS_OF_ROOT, LIMITS_OF_USERS};
+use crate::runtime::storages::Storages;
 use crate::runtime::user_storages::{Kind, Users};
 use crate::runtime::users::UserChoice;
 use crate::runtime::RuntimeOptions;
@@ -27,122 +28,118 @@ use crate::runtime::RuntimeOptions;
 /// The folder of a data root with one folder per container.
 const CONTAINERS: &str = "containers";
 
-/// How Docker is installed on the machine, which decides where its files are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Installation {
-    /// By a package of the distribution or of Docker's own.
-    Package,
-    /// As a snap.
-    Snap,
-}
-
-impl Installation {
-    fn service(self) -> &'static Service {
-        static PACKAGE: Service = Service {
-            daemon: Some(("var/run/docker.pid", "dockerd")),
-            settings: &["etc/docker/daemon.json"],
-            configured: configured_root,
-            default: "var/lib/docker",
-        };
-        static SNAP: Service = Service {
-            daemon: None,
-            settings: &["var/snap/docker/current/config/daemon.json"],
-            configured: configured_root,
-            default: "var/snap/docker/common/var-lib-docker",
-        };
-        match self {
-            Installation::Package => &PACKAGE,
-            Installation::Snap => &SNAP,
-        }
-    }
-}
-
+/// A daemon of root's, by a package of the distribution or of Docker's own.
+static PACKAGE: Service = Service {
+    daemon: Some(("var/run/docker.pid", "dockerd")),
+    settings: Settings {
+        files: &["etc/docker/daemon.json"],
+        folder: configured_root,
+    },
+    default: "var/lib/docker",
+};
+/// The same as a snap.
+static SNAP: Service = Service {
+    daemon: None,
+    settings: Settings {
+        files: &["var/snap/docker/current/config/daemon.json"],
+        folder: configured_root,
+    },
+    default: "var/snap/docker/common/var-lib-docker",
+};
 static USERS: Kind = Kind {
     title: "rootless Docker",
     option: "Docker_Users",
-    storage: ".local/share/docker",
-    settings: ".config/docker/daemon.json",
-    configured: |text| Some(configured_root(text)?.to_str()?.to_owned()),
-    machine_settings: &[],
-    machine_configured: |_| None,
+    service: Service {
+        daemon: None,
+        settings: Settings {
+            files: &[".config/docker/daemon.json"],
+            folder: configured_root,
+        },
+        default: ".local/share/docker",
+    },
+    machine: Settings::NONE,
 };
 
 /// The settings of a daemon that are needed here; `graph` is the old name of `data-root`.
 #[derive(Deserialize)]
 struct DaemonSettings {
     #[serde(rename = "data-root")]
-    data_root: Option<PathBuf>,
-    graph: Option<PathBuf>,
+    data_root: Option<String>,
+    graph: Option<String>,
 }
 
-/// The data root in the text of a `daemon.json`.
-fn configured_root(text: &str) -> Option<PathBuf> {
-    let settings: DaemonSettings = serde_json::from_str(text).ok()?;
-    settings.data_root.or(settings.graph)
+/// The data root in the text of a `daemon.json`, which may be empty.
+fn configured_root(text: &str) -> Result<Option<String>, String> {
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    let settings = serde_json::from_str(text).map_err(|error| error.to_string());
+    settings.map(|settings: DaemonSettings| settings.data_root.or(settings.graph))
 }
 
-/// Data roots of Docker.
+/// Data roots of Docker: that of a daemon of root's, or those of users.
 #[derive(Debug)]
-pub(crate) enum Storages {
-    /// The data root of a daemon of root's.
-    Root {
-        /// Where it is.
-        root: DataRoot,
-        /// How the daemon is installed.
-        installation: Installation,
-    },
-    /// Those of users.
-    Users(Users),
+pub(crate) struct Roots {
+    /// Where they are.
+    pub storages: Storages,
+    /// Whether it is the one to expect on a machine without containers.
+    pub is_expected: bool,
 }
 
 /// The data roots that the options select.
-pub(crate) fn open(options: &RuntimeOptions) -> Vec<Storages> {
+pub(crate) fn open(options: &RuntimeOptions) -> Vec<Roots> {
     let mut roots = of_machine(options);
     if !options.docker_users.is_empty() {
-        roots.push(Storages::of_users(&options.docker_users, &options.machine));
+        roots.push(Roots::of_users(&options.docker_users, &options.machine));
     }
     roots
 }
 
 /// Those among them that belong to daemons of root's.
-pub(crate) fn of_machine(options: &RuntimeOptions) -> Vec<Storages> {
-    let of_root = |given, installation| Storages::of_root(given, installation, &options.machine);
+pub(crate) fn of_machine(options: &RuntimeOptions) -> Vec<Roots> {
+    let machine = &options.machine;
     if options.docker_roots.is_empty() {
-        return [Installation::Package, Installation::Snap]
-            .map(|installation| of_root(None, installation))
-            .into();
+        let snap = Storages::Root(DataRoot::new(None, &SNAP, machine));
+        let snap = Roots {
+            storages: snap,
+            is_expected: false,
+        };
+        return vec![Roots::of_root(None, machine), snap];
     }
     let given = options.docker_roots.iter();
     given
-        .map(|root| of_root(Some(root), Installation::Package))
+        .map(|root| Roots::of_root(Some(root), machine))
         .collect()
 }
 
 /// The data root that root's files give to Docker's daemon; `None` if it is the usual one.
 pub(super) fn configured(machine: &Path) -> Option<PathBuf> {
-    let root = DataRoot::new(None, Installation::Package.service(), machine);
+    let root = DataRoot::new(None, &PACKAGE, machine);
     (!root.is_default()).then(|| root.path())
 }
 
-impl Storages {
+impl Roots {
     /// The data root at `given` or, if that is `None`, where root's files say.
-    pub fn of_root(given: Option<&Path>, installation: Installation, machine: &Path) -> Storages {
-        Storages::Root {
-            root: DataRoot::new(given, installation.service(), machine),
-            installation,
+    pub fn of_root(given: Option<&Path>, machine: &Path) -> Roots {
+        Roots {
+            storages: Storages::Root(DataRoot::new(given, &PACKAGE, machine)),
+            is_expected: true,
         }
     }
 
     /// The data roots of users.
-    pub fn of_users(choice: &UserChoice, machine: &Path) -> Storages {
-        Storages::Users(Users::new(&USERS, choice, machine))
+    pub fn of_users(choice: &UserChoice, machine: &Path) -> Roots {
+        Roots {
+            storages: Storages::Users(Users::new(&USERS, choice, machine)),
+            is_expected: false,
+        }
     }
 
     /// `containers/` in the data root; if only a daemon with userns-remap has used that, the
     /// first such folder of its.
     pub fn root(&self) -> PathBuf {
-        let data_root = match self {
-            Storages::Root { root, .. } => root.path(),
+        let data_root = match &self.storages {
+            Storages::Root(root) => root.path(),
             Storages::Users(users) => return users.passwd(),
         };
         let containers = data_root.join(CONTAINERS);
@@ -156,15 +153,15 @@ impl Storages {
 
     /// All folders `containers/` of the data root to which `root` belongs.
     pub fn places(&self, root: &Path) -> Vec<PathBuf> {
-        match self {
-            Storages::Root { .. } => places(root).0,
+        match &self.storages {
+            Storages::Root(_) => places(root).0,
             Storages::Users(_) => Vec::new(),
         }
     }
 
     /// The containers in all folders of the data root to which `root` belongs.
     pub fn list(&self, root: &Path) -> io::Result<Listing> {
-        if let Storages::Users(users) = self {
+        if let Storages::Users(users) = &self.storages {
             return users.list(&list_users_root);
         }
         let mut listing = Listing {

@@ -31,6 +31,11 @@ impl Globs {
         })
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.globs.is_empty()
+    }
+
     /// Whether any glob matches `name`.
     pub fn fit(&self, name: &str) -> bool {
         self.globs.iter().any(|glob| glob.is_match(name))

@@ -13,7 +13,7 @@ const DISTANT: [&str; 13] = [
 const MOST_LINKS: usize = 40;
 
 /// The mounts of this process, from `/proc/self/mountinfo`.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Mounts {
     /// Mount point and file system type; later mounts cover earlier ones.
     mounts: Vec<(PathBuf, String)>,
@@ -49,6 +49,16 @@ impl Mounts {
             .filter(|(mount, _)| path.starts_with(mount));
         // Among equal paths the last mount is on top.
         above.max_by_key(|(mount, _)| mount.components().count())
+    }
+
+    /// Whether there is none, so that nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.mounts.is_empty()
+    }
+
+    /// Whether something is mounted at exactly this path.
+    pub fn has_point(&self, path: &Path) -> bool {
+        self.mounts.iter().any(|(mount, _)| mount == path)
     }
 
     /// The mount point that contains `path`, which must have no symlinks.

@@ -26,12 +26,12 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::runtime::bounded_file::FileKind;
 use crate::runtime::bounded_json::TextMap;
 use crate::runtime::bounds::Env;
-use crate::runtime::data_root::{toml_text, DataRoot, Service};
-use crate::runtime::docker::{
-    read_json, ContainerMetadata, LogDriver, MetadataError, JSON_FILE_DRIVER,
-};
+use crate::runtime::data_root::{toml_text, DataRoot, Service, Settings};
+use crate::runtime::docker::read_json;
 use crate::runtime::file::{stat_path, FileId};
+use crate::runtime::log_driver::{LogDriver, JSON_FILE_DRIVER};
 use crate::runtime::log_place;
+use crate::runtime::metadata::{ContainerMetadata, MetadataError};
 use crate::runtime::nerdctl::containerd::{Answer, Databases, Described, TASKS};
 use crate::runtime::nerdctl::names::Names;
 use crate::runtime::nerdctl::storage::list_storage;
@@ -71,8 +71,10 @@ const NONE_OF_THEM: &str = "it has none of the containers that nerdctl has";
 /// The machine's data root.
 static SERVICE: Service = Service {
     daemon: None,
-    settings: &["etc/nerdctl/nerdctl.toml"],
-    configured: |text| toml_text(text, "", "data_root").map(PathBuf::from),
+    settings: Settings {
+        files: &["etc/nerdctl/nerdctl.toml"],
+        folder: |text| toml_text(text, "", "data_root"),
+    },
     default: "var/lib/nerdctl",
 };
 
@@ -80,11 +82,15 @@ static SERVICE: Service = Service {
 static USERS: Kind = Kind {
     title: "nerdctl",
     option: "Nerdctl_Users",
-    storage: ".local/share/nerdctl",
-    settings: ".config/nerdctl/nerdctl.toml",
-    configured: |text| toml_text(text, "", "data_root"),
-    machine_settings: &[],
-    machine_configured: |_| None,
+    service: Service {
+        daemon: None,
+        settings: Settings {
+            files: &[".config/nerdctl/nerdctl.toml"],
+            folder: |text| toml_text(text, "", "data_root"),
+        },
+        default: ".local/share/nerdctl",
+    },
+    machine: Settings::NONE,
 };
 
 /// The containers in the machine's data root, or in users' data roots.
@@ -255,22 +261,13 @@ impl Runtime for Nerdctl {
     }
 
     fn list(&self, root: &Path) -> io::Result<Listing> {
-        let mut listing = match &self.storages {
-            Storages::Users(users) => users.list(&|storage, folder, listing, identify| {
-                list_storage(storage, folder, LIMITS_OF_USERS, listing, identify)
-            })?,
-            Storages::Root(_) => {
-                let storage = SafePath::below(&Base::of_machine(root), root);
-                let (folder, limits) = (storage.open_folder()?, LIMITS_OF_ROOT);
-                let mut listing = Listing {
-                    is_decided_by_folders: true,
-                    ..Listing::default()
-                };
-                list_storage(&storage, &folder, limits, &mut listing, &|id| (id, None));
-                listing
-            }
-        };
+        let mut listing = self.storages.list(root, list_storage)?;
+        listing.is_decided_by_folders = matches!(self.storages, Storages::Root(_));
         self.report_databases(&mut listing);
+        // A rename changes the folder with the names alone.
+        let (folders, changed) = self.names.take_changed();
+        listing.folders.extend(folders);
+        listing.note_changed(&changed);
         Ok(listing)
     }
 
@@ -322,6 +319,15 @@ impl Runtime for Nerdctl {
             ..ContainerMetadata::default()
         }
         .bounded())
+    }
+
+    /// Settings that are not valid may have moved it.
+    fn is_missed(&self, _is_any_there: bool) -> bool {
+        self.storages.problem().is_some()
+    }
+
+    fn is_configured(&self) -> bool {
+        self.storages.is_configured()
     }
 
     fn metadata_file(&self, found: &Found) -> Option<SafePath> {

@@ -10,16 +10,18 @@
 //! 3. Other runtimes mount `/etc/hosts` and similar files from the folder of a container, whose
 //!    name is the id. With `--network container:app` they are mounted from *app's* folder, and the
 //!    host name is app's as well. So where a container's configuration tells, it must also mount
-//!    the folder with the logs ([`Mounted`]): app does not, the collector does.
+//!    the folder with the logs ([`Mounted`]), and each of its mounts must be one of this process: app
+//!    may mount the folder, too, or one above.
 //! 4. The host name is the short id, unless the user set one.
 //!
 //! A source counts only where no surer one says anything, and a container that is not surely this
 //! one is read.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::runtime::bounded_file::{read_text, FileKind};
 use crate::runtime::id::ContainerId;
+use crate::runtime::mounts::Mounts;
 
 /// Files that runtimes mount from the container's own folder, or from that of the container
 /// whose network it shares; the first is never another container's.
@@ -39,6 +41,7 @@ pub struct OwnContainer {
     mounted_from: Option<ContainerId>,
     /// The host name, if it has the form of a short id.
     short_id: Option<String>,
+    mounts: Mounts,
 }
 
 /// The pod this process runs in.
@@ -50,15 +53,20 @@ struct OwnPod {
 }
 
 /// What a container's configuration tells about its mounts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Mounted {
     /// Nothing.
     #[default]
     Unknown,
     /// The folder with the logs is not mounted: a process that reads them runs elsewhere.
     WithoutLogs,
-    /// The folder with the logs is, and `/etc/hosts` is that of this container.
-    WithHostsOf(ContainerId),
+    /// The folder with the logs is.
+    WithLogs {
+        /// The container whose `/etc/hosts` is mounted.
+        hosts_of: ContainerId,
+        /// All places at which something is mounted that was asked for.
+        places: Vec<PathBuf>,
+    },
 }
 
 /// How a container compares with the one this process runs in.
@@ -69,7 +77,7 @@ pub struct Candidate<'a> {
     /// The uid of its pod, and its name there.
     pub in_pod: Option<(&'a str, &'a str)>,
     /// Its mounts.
-    pub mounted: Mounted,
+    pub mounted: &'a Mounted,
 }
 
 impl OwnContainer {
@@ -105,6 +113,7 @@ impl OwnContainer {
                 .into_iter()
                 .filter_map(source_of)
                 .find_map(id_in_source),
+            mounts: Mounts::parse(mountinfo),
             short_id: is_short_id.then(|| host_name.to_ascii_lowercase()),
         }
     }
@@ -128,7 +137,14 @@ impl OwnContainer {
         match candidate.mounted {
             Mounted::Unknown => candidate.id.as_ref().is_some_and(has_our_hosts),
             Mounted::WithoutLogs => false,
-            Mounted::WithHostsOf(id) => has_our_hosts(&id),
+            Mounted::WithLogs { hosts_of, places } => {
+                // In many images `/var/run` is a symlink, and what was asked for there is in `/run`.
+                let resolved = |place: &PathBuf| place.canonicalize().unwrap_or_default();
+                let has_place = |place: &PathBuf| {
+                    self.mounts.has_point(place) || self.mounts.has_point(&resolved(place))
+                };
+                has_our_hosts(hosts_of) && (self.mounts.is_empty() || places.iter().all(has_place))
+            }
         }
     }
 }

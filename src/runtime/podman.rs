@@ -32,16 +32,16 @@ use std::sync::Arc;
 
 use crate::runtime::bounded_file::FileKind;
 use crate::runtime::container_list::ContainerLists;
-use crate::runtime::data_root::{toml_text, DataRoot, Service};
-use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError, PODMANS_FILE_DRIVER};
+use crate::runtime::data_root::{toml_text, DataRoot, Service, Settings};
+use crate::runtime::log_driver::{LogDriver, PODMANS_FILE_DRIVER};
 use crate::runtime::log_place;
+use crate::runtime::metadata::{ContainerMetadata, MetadataError};
 use crate::runtime::podman::config::Configured;
 use crate::runtime::podman::database::{Answer, Databases, DATABASE};
 pub(crate) use crate::runtime::podman::storage::list_storage;
 use crate::runtime::podman_list::Listed;
 use crate::runtime::safe_path::{Base, SafePath};
 use crate::runtime::seam::{Api, Found, Hides, Listing, LogFiles, Runtime, Unreadable};
-use crate::runtime::storage::{LIMITS_OF_ROOT, LIMITS_OF_USERS};
 use crate::runtime::storages::Storages;
 use crate::runtime::user_storages::{Kind, Users};
 use crate::runtime::users::UserChoice;
@@ -73,8 +73,10 @@ pub struct Podman {
 /// Root's storage.
 static SERVICE: Service = Service {
     daemon: None,
-    settings: &STORAGE_SETTINGS,
-    configured: |text| toml_text(text, "storage", "graphroot").map(PathBuf::from),
+    settings: Settings {
+        files: &STORAGE_SETTINGS,
+        folder: |text| toml_text(text, "storage", "graphroot"),
+    },
     default: "var/lib/containers/storage",
 };
 /// The machine's settings for all users.
@@ -86,8 +88,10 @@ const STORAGE_SETTINGS: [&str; 2] = [
 /// Root's run root, which is empty after a restart of the machine.
 static RUN_ROOT: Service = Service {
     daemon: None,
-    settings: &STORAGE_SETTINGS,
-    configured: |text| toml_text(text, "storage", "runroot").map(PathBuf::from),
+    settings: Settings {
+        files: &STORAGE_SETTINGS,
+        folder: |text| toml_text(text, "storage", "runroot"),
+    },
     default: "run/containers/storage",
 };
 
@@ -95,14 +99,21 @@ static RUN_ROOT: Service = Service {
 static USERS: Kind = Kind {
     title: "Podman",
     option: "Podman_Users",
-    storage: ".local/share/containers/storage",
-    settings: ".config/containers/storage.conf",
-    configured: |text| {
-        let value = |key| toml_text(text, "storage", key);
-        value("graphroot").or_else(|| value("rootless_storage_path"))
+    service: Service {
+        daemon: None,
+        settings: Settings {
+            files: &[".config/containers/storage.conf"],
+            folder: |text| {
+                let value = |key| toml_text(text, "storage", key);
+                Ok(value("graphroot")?.or(value("rootless_storage_path")?))
+            },
+        },
+        default: ".local/share/containers/storage",
     },
-    machine_settings: &STORAGE_SETTINGS,
-    machine_configured: |text| toml_text(text, "storage", "rootless_storage_path"),
+    machine: Settings {
+        files: &STORAGE_SETTINGS,
+        folder: |text| toml_text(text, "storage", "rootless_storage_path"),
+    },
 };
 
 impl Podman {
@@ -201,12 +212,14 @@ impl Podman {
             if some.any(|found| self.asked(found) == Answer::NoDatabase && self.has_run(found)) {
                 failures.push((storage.join(DATABASE).to_path_buf(), NO_DATABASE.to_owned()));
             }
-            if let Some((path, lacking)) = self.databases.lacking(storage) {
-                let containers = listing.containers.iter();
-                let lacking = containers
-                    .filter(|found| found.dir.starts_with(storage))
-                    .filter(|found| lacking.contains(&found.runtime_id()))
-                    .take(MOST_LOOKS_FOR_DATABASE);
+            let containers = listing.containers.iter();
+            let containers = containers.filter(|found| found.dir.starts_with(storage));
+            let ids = containers.clone().map(Found::runtime_id);
+            let lacking = self
+                .databases
+                .lacking(storage, ids, MOST_LOOKS_FOR_DATABASE);
+            if let Some((path, lacking)) = lacking {
+                let lacking = containers.filter(|found| lacking.contains(&found.runtime_id()));
                 let is_known = |found: &&Found| self.asked(found) != Answer::Unknown;
                 let ids = lacking.filter(|it| !is_known(it) && self.is_started(it));
                 let ids: Vec<String> = ids.map(|found| found.runtime_id().short()).collect();
@@ -262,25 +275,9 @@ impl Runtime for Podman {
     }
 
     fn list(&self, root: &Path) -> io::Result<Listing> {
-        let mut listing = match &self.storages {
-            Storages::Users(users) => users.list(&|storage, folder, listing, identify| {
-                list_storage(storage, folder, LIMITS_OF_USERS, listing, identify)
-            })?,
-            Storages::Root(_) => {
-                let mut listing = Listing::default();
-                let storage = SafePath::below(&Base::of_machine(root), root);
-                let (folder, limits) = (storage.open_folder()?, LIMITS_OF_ROOT);
-                list_storage(&storage, &folder, limits, &mut listing, &|id| (id, None));
-                listing
-            }
-        };
+        let mut listing = self.storages.list(root, list_storage)?;
         self.report_databases(&mut listing);
-        let changed = self.lists.take_changed();
-        if !changed.is_empty() {
-            let containers = listing.containers.iter();
-            let renamed = containers.filter(|found| changed.contains(&found.runtime_id()));
-            listing.changed = renamed.map(|found| found.id).collect();
-        }
+        listing.note_changed(&self.lists.take_changed());
         Ok(listing)
     }
 
@@ -362,6 +359,15 @@ impl Runtime for Podman {
         }))
     }
 
+    /// Settings that are not valid may have moved it.
+    fn is_missed(&self, _is_any_there: bool) -> bool {
+        self.storages.problem().is_some()
+    }
+
+    fn is_configured(&self) -> bool {
+        self.storages.is_configured()
+    }
+
     /// Only for root's storage: the plugin queries no API service of a user.
     fn api(&self) -> Option<Api> {
         matches!(self.storages, Storages::Root(_)).then_some(Api::Podman)
@@ -403,7 +409,7 @@ mod tests {
     use super::*;
     use crate::fuzz_seeds::keep;
     use crate::runtime::id::ContainerId;
-    use crate::runtime::storage::Limits;
+    use crate::runtime::storage::{Limits, LIMITS_OF_ROOT};
 
     const ID: &str = "abababababababababababababababababababababababababababababababab";
 

@@ -127,7 +127,12 @@ impl SafePath {
 
     /// Whether a user controls what is below the base.
     pub fn is_of_user(&self) -> bool {
-        self.base.owner.is_some()
+        self.user().is_some()
+    }
+
+    /// The uid of the user who controls what is below the base, if one does.
+    pub fn user(&self) -> Option<u32> {
+        self.base.owner
     }
 
     /// Opens a regular file for reading. Anything else is an error: a pipe in place of a log

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fmt, io};
 
-use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
 use crate::runtime::file::{stat_path, FileId};
 use crate::runtime::id::ContainerId;
+use crate::runtime::log_driver::LogDriver;
+use crate::runtime::metadata::{ContainerMetadata, MetadataError};
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::Owner;
 
@@ -56,7 +57,7 @@ pub trait Runtime: Send + Sync {
         stat_path(&file).ok().map(|(id, _)| id)
     }
 
-    /// Whether metadata that were partial would have more now. Called often.
+    /// Whether metadata that were partial, or busy, would have more now. Called often.
     fn has_more_metadata(&self, _found: &Found) -> bool {
         true
     }
@@ -83,6 +84,16 @@ pub trait Runtime: Send + Sync {
     /// Whether it is a problem, with `Runtime auto`, that the root does not exist.
     /// `is_any_there` says whether that of another runtime does.
     fn is_missed(&self, _is_any_there: bool) -> bool {
+        false
+    }
+
+    /// Whether somebody says where it is; otherwise a root that does not exist is not worth a word.
+    fn is_configured(&self) -> bool {
+        false
+    }
+
+    /// Whether it is one of several places of its runtime, of which a machine need not have each.
+    fn is_optional(&self) -> bool {
         false
     }
 
@@ -245,6 +256,16 @@ impl Unreadable {
             hides: Hides::Containers,
         }
     }
+
+    /// Whether this container may still exist although it is not listed.
+    pub fn may_hide(&self, found: &Found) -> bool {
+        match self.hides {
+            // Settings that are being written name no folder for a moment.
+            Hides::MovedContainers | Hides::UsersMovedContainers(None) => true,
+            Hides::UsersMovedContainers(uid) => found.dir.user() == uid,
+            _ => found.is_below(&self.path),
+        }
+    }
 }
 
 /// What is missing if a path cannot be read.
@@ -254,6 +275,10 @@ pub enum Hides {
     Containers,
     /// Containers of users.
     UsersContainers,
+    /// Containers of a system daemon that a setting moves elsewhere.
+    MovedContainers,
+    /// Containers of users that a setting moves elsewhere: of the user with this uid, or of all.
+    UsersMovedContainers(Option<u32>),
     /// Containers of a Docker daemon with userns-remap, if there is one.
     RemappedContainers,
     /// Ids of containers that are read nevertheless.
@@ -271,6 +296,9 @@ impl fmt::Display for Hides {
         f.write_str(match self {
             Hides::Containers | Hides::UsersContainers => {
                 "new containers in it are not read, all others are unaffected"
+            }
+            Hides::MovedContainers | Hides::UsersMovedContainers(_) => {
+                "containers that it moves elsewhere are not found, those in the usual place are read"
             }
             Hides::RemappedContainers => {
                 "containers of a Docker daemon with userns-remap are not found, all others are unaffected"
@@ -311,6 +339,16 @@ pub struct Listing {
 }
 
 impl Listing {
+    /// Notes which of the containers have other metadata, by the runtime's ids.
+    pub fn note_changed(&mut self, changed: &HashSet<ContainerId>) {
+        let containers = self.containers.iter();
+        let is_changed = |found: &&Found| changed.contains(&found.runtime_id());
+        self.changed = match changed.is_empty() {
+            true => HashSet::new(),
+            false => containers.filter(is_changed).map(|it| it.id).collect(),
+        };
+    }
+
     /// Records a folder that could not be read, unless it disappeared in the meantime.
     pub fn note(&mut self, path: impl Into<PathBuf>, error: io::Error) {
         if error.kind() != io::ErrorKind::NotFound {
@@ -469,6 +507,31 @@ fn run_of_renamed_beside_others(prefix: &str, name: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::safe_path::Base;
+
+    #[test]
+    fn settings_of_a_user_hide_containers_of_that_user_alone() {
+        let of = |uid, home: &str| {
+            let dir = Path::new(home).join("storage/a/userdata");
+            let dir = SafePath::below(&Base::of_user(Path::new(home), uid), dir);
+            Found::new(ContainerId::from_bytes([1; 32]), dir, PathBuf::from(home))
+        };
+        // The storage may be outside the home.
+        let containers = [of(1, "/home/ada"), of(1, "/data/ada"), of(2, "/home/bob")];
+        let hidden = |hides| {
+            let error = io::Error::other("it is not valid");
+            let path = PathBuf::from("/home/ada/.config/containers/storage.conf");
+            let unreadable = Unreadable { path, error, hides };
+            containers
+                .each_ref()
+                .map(|found| unreadable.may_hide(found))
+        };
+        let of_ada = hidden(Hides::UsersMovedContainers(Some(1)));
+        assert_eq!(of_ada, [true, true, false]);
+        // The machine's settings are everybody's.
+        assert_eq!(hidden(Hides::UsersMovedContainers(None)), [true; 3]);
+        assert_eq!(hidden(Hides::Labels), [false; 3]);
+    }
 
     #[test]
     fn names_of_numbered_generations() {

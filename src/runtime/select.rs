@@ -8,10 +8,10 @@ use std::fmt;
 
 use globset::{Glob, GlobMatcher};
 
-use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
 use crate::runtime::image;
-use crate::runtime::names::Name;
+use crate::runtime::metadata::ContainerMetadata;
+use crate::runtime::name_glob::Name;
 use crate::runtime::nerdctl;
 use crate::runtime::own_container::{Candidate, OwnContainer};
 
@@ -112,6 +112,11 @@ impl Rule {
         })
     }
 
+    /// The word before `=`.
+    pub fn keyword(&self) -> &str {
+        self.text.split('=').next().unwrap_or_default().trim()
+    }
+
     /// Whether a container matches it. `driver` is empty if its log driver is unknown.
     pub fn fits(&self, metadata: &ContainerMetadata, driver: &str) -> bool {
         let value = match &self.subject {
@@ -188,7 +193,7 @@ pub enum Excluded {
     ByRule(String),
     #[error("no Include rule matches it")]
     NotIncluded,
-    #[error("it is not named")]
+    #[error("no NAME matches it")]
     NotNamed,
 }
 
@@ -264,7 +269,7 @@ fn candidate<'a>(id: &ContainerId, metadata: &'a ContainerMetadata) -> Candidate
             (None, None) => Some(*id),
         },
         in_pod: pod.map(|pod| (pod.uid.as_str(), metadata.name.as_str())),
-        mounted: metadata.mounted,
+        mounted: &metadata.mounted,
     }
 }
 

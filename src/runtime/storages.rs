@@ -1,9 +1,16 @@
 //! Where the containers of a runtime are that has one storage of root's, and others of users.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::runtime::data_root::DataRoot;
+use crate::runtime::safe_path::{Base, Folder, SafePath};
+use crate::runtime::seam::{Listing, Unreadable};
+use crate::runtime::storage::{Identify, Limits, LIMITS_OF_ROOT, LIMITS_OF_USERS};
 use crate::runtime::user_storages::Users;
+
+/// Adds the containers of one storage to a listing.
+pub(crate) type ListStorage = fn(&SafePath, &Folder, Limits, &mut Listing, Identify<'_>);
 
 /// Root's storage, or users' storages.
 #[derive(Debug)]
@@ -28,6 +35,60 @@ impl Storages {
         match self {
             Storages::Root(_) => vec![root.to_owned()],
             Storages::Users(_) => Vec::new(),
+        }
+    }
+
+    /// Whether somebody says where it is, or whose they are.
+    pub fn is_configured(&self) -> bool {
+        match self {
+            Storages::Root(root) => root.is_configured(),
+            Storages::Users(_) => true,
+        }
+    }
+
+    /// Settings of root's that cannot be read or are not valid. Those of users are found by a look at
+    /// their storages.
+    pub fn problem(&self) -> Option<Unreadable> {
+        match self {
+            Storages::Root(root) => root.problem(),
+            Storages::Users(_) => None,
+        }
+    }
+
+    /// Lists the containers; `list` adds those of one storage, whose folder is open.
+    pub fn list(&self, root: &Path, list: ListStorage) -> io::Result<Listing> {
+        let listed = match self {
+            Storages::Users(users) => users.list(&|storage, folder, listing, identify| {
+                list(storage, folder, LIMITS_OF_USERS, listing, identify)
+            }),
+            Storages::Root(_) => {
+                let storage = SafePath::below(&Base::of_machine(root), root);
+                storage.open_folder().map(|folder| {
+                    let mut listing = Listing::default();
+                    let identify: Identify<'_> = &|id| (id, None);
+                    list(&storage, &folder, LIMITS_OF_ROOT, &mut listing, identify);
+                    listing
+                })
+            }
+        };
+        self.with_problem(listed)
+    }
+
+    /// Adds the problem of the settings to a listing; where nothing is found, it is the reason.
+    pub fn with_problem(&self, listed: io::Result<Listing>) -> io::Result<Listing> {
+        let Some(problem) = self.problem() else {
+            return listed;
+        };
+        match listed {
+            Ok(mut listing) => {
+                listing.unreadable.push(problem);
+                Ok(listing)
+            }
+            Err(error) => {
+                let (path, reason) = (problem.path.display(), problem.error);
+                let text = format!("{error}; {path}, which may set another one: {reason}");
+                Err(io::Error::new(error.kind(), text))
+            }
         }
     }
 }

@@ -27,6 +27,7 @@ use rustix::io::Errno;
 use xxhash_rust::xxh3::{xxh3_128, xxh3_64};
 
 use crate::runtime::bounded_file::{self, read_text, FileKind};
+use crate::runtime::data_root::{not_absolute, Service, Settings};
 use crate::runtime::id::ContainerId;
 use crate::runtime::mounts::Mounts;
 use crate::runtime::safe_path::{Base, Folder, SafePath};
@@ -42,17 +43,10 @@ pub struct Kind {
     pub title: &'static str,
     /// The option that selects the users.
     pub option: &'static str,
-    /// The storage, relative to the home directory, unless configured.
-    pub storage: &'static str,
-    /// The user's settings, relative to the home directory.
-    pub settings: &'static str,
-    /// Takes the storage from the text of the user's settings.
-    pub configured: fn(&str) -> Option<String>,
-    /// Settings of the machine's, of which the first that exists holds for users without
-    /// settings of their own.
-    pub machine_settings: &'static [&'static str],
-    /// Takes the users' storage from the text of the machine's settings.
-    pub machine_configured: fn(&str) -> Option<String>,
+    /// Where a user keeps it, relative to the home directory.
+    pub service: Service,
+    /// The machine's settings for users without settings of their own.
+    pub machine: Settings,
 }
 
 /// Adds the containers of one storage to a listing.
@@ -95,17 +89,11 @@ impl Users {
             Err(error) if self.choice.has_names() => return Err(error.into()),
             read => users(&read.unwrap_or_default()),
         };
-        let mut machine_settings = self
-            .kind
-            .machine_settings
-            .iter()
-            .filter_map(|path| read_text(&self.machine.join(path), FileKind::Setting).ok());
+        let machine_storage = self.kind.machine.read(&self.machine);
         let mut look = Look {
             users: self,
             known: &known,
-            machine_storage: machine_settings
-                .next()
-                .and_then(|text| (self.kind.machine_configured)(&text)),
+            machine_storage: None,
             mounts: OnceCell::new(),
             passed_over: HashSet::new(),
             seen: HashSet::new(),
@@ -113,6 +101,10 @@ impl Users {
             list,
             listing: Listing::default(),
         };
+        match machine_storage {
+            Ok(storage) => look.machine_storage = storage.map(|(_, folder)| folder),
+            Err(problem) => look.note_settings(None, problem.path, problem.error),
+        }
         look.named_users()?;
         look.given_homes()?;
         if !look.is_any_there && look.listing.unreadable.is_empty() {
@@ -270,26 +262,34 @@ impl Look<'_> {
     /// The storage of a user: where the user's settings say, where the machine's settings say,
     /// or in its usual place. `None` if it must not be accessed, which is reported.
     fn storage(&mut self, user: &User) -> io::Result<Option<SafePath>> {
-        let kind = self.users.kind;
+        let service = &self.users.kind.service;
         let base = Base::of_user(&user.home, user.uid);
-        let settings = SafePath::below(&base, user.home.join(kind.settings));
-        let configured = match settings.read(FileKind::UsersSetting.limit()) {
-            Ok(text) => (kind.configured)(&String::from_utf8_lossy(&text)),
-            Err(error) if is_nothing(&error) => self.machine_storage.clone(),
-            Err(error) => {
-                let error = explained(error);
-                let reason = format!("{error}; a storage that it moves elsewhere is not found");
-                self.note(settings.to_path_buf(), io::Error::new(error.kind(), reason));
+        let usual = SafePath::below(&base, user.home.join(service.default));
+        let mut configured = self.machine_storage.clone();
+        for file in service.settings.files {
+            let file = SafePath::below(&base, user.home.join(file));
+            let text = match file.read(FileKind::UsersSetting.limit()) {
+                Err(error) if is_nothing(&error) => continue,
+                read => read.map_err(explained),
+            };
+            let folder = text
+                .and_then(|text| service.settings.folder_in(&String::from_utf8_lossy(&text)))
+                .and_then(|folder| match folder {
+                    Some(folder) if !expanded(&folder, user).is_absolute() => {
+                        Err(not_absolute(&folder))
+                    }
+                    folder => Ok(folder),
+                });
+            configured = folder.unwrap_or_else(|error| {
+                self.note_settings(Some(user.uid), file.to_path_buf(), error);
                 None
-            }
-        };
-        let usual = || Some(SafePath::below(&base, user.home.join(kind.storage)));
-        let Some(path) = configured.map(|text| expanded(&text, user)) else {
-            return Ok(usual());
-        };
-        if !path.is_absolute() {
-            return Ok(usual());
+            });
+            break;
         }
+        let path = configured.map(|text| expanded(&text, user));
+        let Some(path) = path.filter(|path| path.is_absolute()) else {
+            return Ok(Some(usual));
+        };
         if path.starts_with(&user.home) {
             return Ok(Some(SafePath::below(&base, path)));
         }
@@ -331,6 +331,15 @@ impl Look<'_> {
 
     fn note(&mut self, path: PathBuf, error: io::Error) {
         self.listing.unreadable.push(hidden(path, error));
+    }
+
+    /// Reports settings that may have moved a storage: those of a user, or the machine's.
+    fn note_settings(&mut self, uid: Option<u32>, path: PathBuf, error: io::Error) {
+        self.listing.unreadable.push(Unreadable {
+            path,
+            error,
+            hides: Hides::UsersMovedContainers(uid),
+        });
     }
 }
 

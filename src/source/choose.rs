@@ -7,10 +7,11 @@ use std::io;
 use rustix::fs::{FileType, Statx};
 
 use crate::config::{socket_option, Config, Mode};
-use crate::runtime::docker::{
-    LogDriver, CACHED_LOG, JOURNALD_DRIVER, JSON_FILE_DRIVER, LOCAL_LOG, PODMANS_FILE_DRIVER,
-};
+use crate::runtime::docker::{CACHED_LOG, LOCAL_LOG};
 use crate::runtime::file::{is_shortage, open_regular, stat_path};
+use crate::runtime::log_driver::{
+    LogDriver, JOURNALD_DRIVER, JSON_FILE_DRIVER, PODMANS_FILE_DRIVER,
+};
 use crate::runtime::{Api, Found, LogFiles, Runtime};
 use crate::source::file::extent::last_written;
 use crate::source::file::listing;
@@ -437,7 +438,7 @@ mod tests {
                 config: &config(mode),
                 driver: Some(&driver),
                 is_running: true,
-                is_said_to_run: true,
+                is_said_to_run: false,
                 files: FileState::Missing,
                 has_journal: &|| has_journal,
             });

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::delivery::link::Link;
-use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
+use crate::runtime::metadata::ContainerMetadata;
 use crate::runtime::{Api, Found, Runtime};
 use crate::source::api::streams::Streams;
 use crate::source::choose;
@@ -31,7 +31,7 @@ use crate::telemetry::metrics::{Survey, Unread};
 /// (`CAUTIOUS_INTERVAL`).
 const HELD_BACK_INTERVAL: Duration = Duration::from_millis(500);
 const CAUTIOUS_INTERVAL: Duration = Duration::from_millis(10);
-/// Interval between looks at metadata that is being written.
+/// Interval between two questions whether metadata is still being written.
 const BUSY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// One container.
@@ -264,19 +264,17 @@ impl Container {
         if let Some(due) = due.filter(|_| !self.is_gone) {
             return Next::At(due);
         }
-        if !self.about.is_known() {
-            match self.is_gone {
-                true => self.load_metadata(around),
-                false => self.look(around),
-            }
-            if !self.is_gone && !self.has_work() {
-                return Next::OnNotice { has_read: false };
-            }
+        if !self.about.is_known() && !self.is_gone {
+            let due = self.log.follow.wait_until(now + BUSY_INTERVAL);
+            return match self.about.is_still_busy(now) {
+                true => Next::At(due),
+                false => Next::Look,
+            };
         }
         if !self.about.is_known() {
-            if !self.is_gone {
-                return Next::At(self.log.follow.wait_until(now + BUSY_INTERVAL));
-            }
+            self.load_metadata(around);
+        }
+        if !self.about.is_known() {
             self.set_metadata(self.about.nameless(), around);
         }
         if self.about.is_excluded() {
@@ -290,7 +288,8 @@ impl Container {
             return self.end_or_park(around);
         }
         // Nothing writes to the log of one that is gone, and it is to be read before it is lost.
-        let held = self.own_output.held_until(now);
+        let read = || self.about.account().figures().read.bytes;
+        let held = self.own_output.held_until(now, read);
         let loops_until = held.filter(|_| !self.is_gone);
         if let Some(due) = self.rate.waits_until(now).or(loops_until) {
             return Next::Throttled(due);

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use crate::config::labels::{Labels, Read};
 use crate::delivery::link::Link;
 use crate::pipeline::template::RecordTemplate;
-use crate::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
 use crate::runtime::file::FileId;
 use crate::runtime::id::ContainerId;
+use crate::runtime::log_driver::LogDriver;
+use crate::runtime::metadata::{ContainerMetadata, MetadataError};
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::{Api, Found, LogFiles, Runtime};
 use crate::source::choose;
@@ -210,6 +211,12 @@ impl Description {
     /// Whether it waits for metadata that is being written.
     pub fn is_busy(&self) -> bool {
         self.is_busy
+    }
+
+    /// Whether it is still to wait for that.
+    pub fn is_still_busy(&self, now: Instant) -> bool {
+        let is_due = self.age(now) >= METADATA_PATIENCE;
+        self.is_busy && !is_due && !self.runtime.has_more_metadata(&self.found)
     }
 
     /// Whether some of its metadata could not be read.

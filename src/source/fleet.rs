@@ -220,7 +220,8 @@ impl Fleet {
         let options = &config.runtimes;
         // One of the machine's storage and the users' storages is enough.
         let is_auto = options.choice == RuntimeChoice::Auto || options.reads_users();
-        root.is_missing() && is_auto && !root.runtime.is_missed(true) && is_any_there()
+        let is_unneeded = is_auto && !root.runtime.is_missed(true) && is_any_there();
+        root.is_missing() && (is_unneeded || root.runtime.is_optional())
     }
 
     /// Reports which roots can and cannot be read.

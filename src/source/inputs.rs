@@ -1,5 +1,5 @@
 //! Which containers the inputs of this process read. Two that read the same one deliver each of its
-//! lines twice, which is said once for the two.
+//! lines twice, which is reported once for the two.
 //!
 //! Compared is what is read in the end, not the options: rules, users, roots that lead to the same
 //! place and runtimes that find the same containers all count as what they select. A container is the
@@ -52,14 +52,14 @@ impl Known {
 struct Inputs {
     last: u64,
     known: Vec<Known>,
-    /// Pairs of inputs of which it was said.
-    told: BTreeSet<(u64, u64)>,
+    /// Pairs of inputs for which it was reported.
+    reported: BTreeSet<(u64, u64)>,
 }
 
 static INPUTS: Mutex<Inputs> = Mutex::new(Inputs {
     last: 0,
     known: Vec::new(),
-    told: BTreeSet::new(),
+    reported: BTreeSet::new(),
 });
 
 impl Same {
@@ -87,15 +87,17 @@ impl Input {
     }
 
     /// Compares what this input reads now, by the keys of its containers, with what the others do.
-    /// `say` is called for each other input that reads some of it, until it returns true. While
+    /// `report` is called for each other input that reads some of it, until it returns true. While
     /// there is no other one, nothing is asked.
     pub fn compare(
         &self,
         reads: impl FnOnce() -> HashMap<Same, usize>,
-        mut say: impl FnMut(Shared) -> bool,
+        mut report: impl FnMut(Shared) -> bool,
     ) {
         let mut inputs = lock(&INPUTS);
-        let Inputs { known, told, .. } = &mut *inputs;
+        let Inputs {
+            known, reported, ..
+        } = &mut *inputs;
         known.retain(|input| input.number == self.number || input.is_alive());
         if known.len() < 2 {
             return;
@@ -106,19 +108,19 @@ impl Input {
             let mut shared = reads
                 .iter()
                 .filter(|(same, _)| other.reads.contains_key(same));
-            if told.contains(&pair) {
+            if reported.contains(&pair) {
                 continue;
             }
             let Some((_, key)) = shared.next() else {
                 continue;
             };
-            let is_said = say(Shared {
+            let is_kept = report(Shared {
                 other: other.name.clone(),
                 count: 1 + shared.count(),
                 key: *key,
             });
-            if is_said {
-                told.insert(pair);
+            if is_kept {
+                reported.insert(pair);
             }
         }
         if let Some(own) = known.iter_mut().find(|input| input.number == self.number) {
@@ -132,7 +134,7 @@ impl Drop for Input {
         let mut inputs = lock(&INPUTS);
         inputs.known.retain(|input| input.number != self.number);
         let is_of_another = |pair: &(u64, u64)| pair.0 != self.number && pair.1 != self.number;
-        inputs.told.retain(is_of_another);
+        inputs.reported.retain(is_of_another);
     }
 }
 
@@ -159,8 +161,8 @@ mod tests {
         digits.iter().map(of_digit).collect()
     }
 
-    /// What is said: name of the other input, number of containers, a key.
-    fn said(input: &Input, reads: &HashMap<Same, usize>, is_kept: bool) -> Vec<(String, usize)> {
+    /// What is reported: name of the other input, number of containers, a key.
+    fn reports(input: &Input, reads: &HashMap<Same, usize>, is_kept: bool) -> Vec<(String, usize)> {
         let mut all = Vec::new();
         input.compare(
             || reads.clone(),
@@ -174,33 +176,33 @@ mod tests {
     }
 
     #[test]
-    fn what_two_inputs_read_is_said_once_by_one_of_them() {
+    fn what_two_inputs_read_is_reported_once_by_one_of_them() {
         let ((_a, one), (_b, other)) = (input("one"), input("other"));
         let (few, many) = (containers("once", &[1, 2]), containers("once", &[2, 3, 1]));
-        assert_eq!(said(&one, &few, true), []);
+        assert_eq!(reports(&one, &few, true), []);
         assert_eq!(
-            said(&other, &many, false),
+            reports(&other, &many, false),
             [("one".to_owned(), 2)],
             "no room"
         );
-        assert_eq!(said(&other, &many, true), [("one".to_owned(), 2)]);
-        assert_eq!(said(&other, &many, true), []);
-        assert_eq!(said(&one, &few, true), []);
+        assert_eq!(reports(&other, &many, true), [("one".to_owned(), 2)]);
+        assert_eq!(reports(&other, &many, true), []);
+        assert_eq!(reports(&one, &few, true), []);
     }
 
     #[test]
-    fn inputs_that_read_other_containers_or_none_any_more_are_not_said() {
+    fn inputs_that_read_other_containers_or_none_any_more_are_not_reported() {
         let ((_a, one), (link, other)) = (input("one"), input("other"));
-        said(&one, &containers("disjoint", &[1, 2]), true);
+        reports(&one, &containers("disjoint", &[1, 2]), true);
         for elsewhere in [containers("disjoint", &[3]), containers("elsewhere", &[1])] {
-            assert_eq!(said(&other, &elsewhere, true), []);
+            assert_eq!(reports(&other, &elsewhere, true), []);
         }
-        said(&other, &containers("disjoint", &[1]), false);
+        reports(&other, &containers("disjoint", &[1]), false);
         // It is stopping, and its reader is in a call that does not return.
         link.stopping.store(true, Ordering::Release);
-        assert_eq!(said(&one, &containers("disjoint", &[1, 2]), true), []);
+        assert_eq!(reports(&one, &containers("disjoint", &[1, 2]), true), []);
         drop(one);
         let (_c, next) = input("next");
-        assert_eq!(said(&next, &containers("disjoint", &[1, 2]), true), []);
+        assert_eq!(reports(&next, &containers("disjoint", &[1, 2]), true), []);
     }
 }

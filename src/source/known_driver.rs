@@ -2,7 +2,8 @@
 //! changes.
 
 use crate::delivery::link::Link;
-use crate::runtime::docker::{LogDriver, MetadataError};
+use crate::runtime::log_driver::LogDriver;
+use crate::runtime::metadata::MetadataError;
 use crate::runtime::{Found, Runtime};
 use crate::source::metadata_trouble::MetadataTrouble;
 use crate::telemetry::account::Account;

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use crate::delivery::checkpoint::ContainerCheckpoint;
 use crate::delivery::link::Link;
-use crate::runtime::docker::LogDriver;
+use crate::runtime::log_driver::LogDriver;
 use crate::runtime::LogFiles;
 use crate::source::choose::{self, choose, Choice, Facts, FileState};
 use crate::source::describe::Description;

@@ -169,7 +169,10 @@ impl Root {
                 self.watch_folders(listing.folders, watch)
             }
             Err(error) => {
-                self.watch = None;
+                // There may be none for another watch either.
+                if !is_shortage(&error) {
+                    self.watch = None;
+                }
                 self.unreadable = Vec::new();
                 self.failure = Some(error);
                 false
@@ -192,15 +195,18 @@ impl Root {
     pub fn hides(&self, container: &Container) -> bool {
         self.unreadable
             .iter()
-            .any(|it| container.found().is_below(&it.path))
+            .any(|it| it.may_hide(container.found()))
     }
 
     /// Whether the machine's own containers may be hidden in an unreadable part. Users'
     /// containers do not count: hiding them is up to the user.
     pub fn hides_containers(&self) -> bool {
-        self.unreadable
-            .iter()
-            .any(|it| matches!(it.hides, Hides::Containers | Hides::LinkedLogs(_)))
+        self.unreadable.iter().any(|it| {
+            matches!(
+                it.hides,
+                Hides::Containers | Hides::MovedContainers | Hides::LinkedLogs(_)
+            )
+        })
     }
 
     /// Reports each unreadable part once, and once that it is readable again.
@@ -230,7 +236,10 @@ impl Root {
             let (is_still, path) = (now.contains(said), &said.0);
             // A removed path needs no message. Do not access a user's path just for that.
             let is_there = || match hides {
-                Hides::UsersContainers | Hides::Labels | Hides::ImagesAndLabels => is_listed(path),
+                Hides::UsersContainers
+                | Hides::UsersMovedContainers(_)
+                | Hides::Labels
+                | Hides::ImagesAndLabels => is_listed(path),
                 _ => path.symlink_metadata().is_ok(),
             };
             let is_news = !is_still && !is_unreadable(path) && is_there();
@@ -240,13 +249,19 @@ impl Root {
         self.named
             .retain(|_, last| at.duration_since(*last) < REPORT_INTERVAL);
         let mut named = 0;
+        // A user can give any number of names to what cannot be read.
+        let is_enough = |effect, named: &HashMap<_, _>| {
+            matches!(effect, Hides::UsersContainers | Hides::Labels)
+                && named.len() >= NAMED_AT_A_LOOK
+        };
         for it in &self.unreadable {
             let (path, reason, effect) = (it.path.clone(), it.error.to_string(), it.hides);
             if named == NAMED_AT_A_LOOK {
                 break;
             }
             let said = (path.clone(), reason.clone());
-            if self.reported.contains_key(&said) || self.named.contains_key(&path) {
+            let is_known = self.reported.contains_key(&said) || self.named.contains_key(&path);
+            if is_known || is_enough(effect, &self.named) {
                 continue;
             }
             named += 1;

@@ -35,6 +35,8 @@ pub enum Next {
         /// Whether this read returned anything.
         has_read: bool,
     },
+    /// After another look into its folder.
+    Look,
     /// Never: it is gone and read to its end.
     Finished,
 }
@@ -165,6 +167,10 @@ impl Schedule {
                 self.watched += usize::from(has_read);
                 self.stays[key] = false;
             }
+            Next::Look => {
+                self.stays[key] = false;
+                self.look_into(key);
+            }
             Next::Finished => self.stays[key] = false,
         }
         false
@@ -257,10 +263,13 @@ mod tests {
             (2, Next::At(soon + Duration::from_secs(1))),
             (3, Next::Throttled(soon)),
             (4, Next::OnNotice { has_read: true }),
-            (5, Next::Finished),
+            (5, Next::Look),
         ] {
             assert!(!schedule.read(key, next));
         }
+        assert_eq!(schedule.changed(), [5]);
+        schedule.activate(5);
+        assert!(!schedule.read(5, Next::Finished));
         schedule.begin_next_at(2);
         schedule.end_pass(Pass::Behind);
         assert!(schedule.is_any_throttled() && !schedule.is_idle());

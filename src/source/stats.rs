@@ -79,7 +79,10 @@ fn survey(fleet: &Fleet, services: &Services, now: Instant) -> Survey {
         let hidden = match it.hides {
             Hides::LinkedLogs(containers) => containers,
             // At least one container that should be read.
-            Hides::Containers | Hides::UsersContainers => 1,
+            Hides::Containers
+            | Hides::UsersContainers
+            | Hides::MovedContainers
+            | Hides::UsersMovedContainers(_) => 1,
             // Where no daemon has userns-remap, there is none.
             Hides::ContainerIds
             | Hides::Labels

@@ -9,12 +9,12 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub const COMMIT: &str = env!("CLOGS_COMMIT");
 
 /// The releases of Fluent Bit whose plugin ABI it has.
-pub const ABIS: &str = "3.0 to 5.1";
+pub const ABIS: &str = "2.1 to 5.1";
 
 static ABI: OnceCell<&str> = OnceCell::new();
 
-/// The plugin ABI of the host's release: that of Fluent Bit 3.0, 3.2 or 5.1. `none` in a
-/// process other than Fluent Bit.
+/// The plugin ABI of the host's release: `3.0` (Fluent Bit 2.1 to 3.1), `3.2` (up to 5.0) or
+/// `5.1`. `none` in a process other than Fluent Bit.
 pub fn abi() -> &'static str {
     ABI.get().copied().unwrap_or("none")
 }

@@ -5,8 +5,11 @@
 use std::path::PathBuf;
 
 use crate::runtime::{Api, Hides};
+use crate::telemetry::event::journal::JournalEvent;
 
 pub use crate::telemetry::level::Level;
+
+pub mod journal;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -24,7 +27,7 @@ pub enum Event {
     RootReadable { path: PathBuf },
     #[error("{} is another folder than before (moved, mounted over, or a symlink that was changed); its containers are listed anew, and each log is read on where reading stopped", path.display())]
     RootMoved { path: PathBuf },
-    #[error("containers are no longer listed though their logs still exist ({count}; the first is {name} ({short_id}) in {}): the folder was moved, unmounted or mounted over; each open log is read on, but files of later rotations and new containers there are not found, and after a restart of Fluent Bit nothing there is; make the folder visible again at that path", path.display())]
+    #[error("containers are no longer listed though their logs still exist ({count}; the first is {name} ({short_id}) in {}): the folder was moved, unmounted or mounted over, or a setting names another one; each open log is read on, but files of later rotations and new containers there are not found, and after a restart of Fluent Bit nothing there is; make the folder visible again at that path, or let the setting name it", path.display())]
     OutOfSight {
         count: usize,
         name: String,
@@ -262,8 +265,14 @@ pub enum Event {
         short_id: String,
         path: PathBuf,
     },
-    #[error("container {name} ({short_id}): its folder has too many rotated logs; the {files} oldest are skipped and not delivered (no runtime keeps as many)")]
+    #[error("container {name} ({short_id}): its folder has too many rotated logs; the {files} oldest are skipped and not delivered")]
     FilesPassedOver {
+        name: String,
+        short_id: String,
+        files: u64,
+    },
+    #[error("container {name} ({short_id}): its folder has too many files that are not named after the log; {files} are not looked at, and what is in them is not delivered if they are copies of the log")]
+    FilesUnexamined {
         name: String,
         short_id: String,
         files: u64,
@@ -295,7 +304,7 @@ pub enum Event {
         problem: String,
         aside: PathBuf,
     },
-    #[error("DB {}: {problem}; nothing was changed; every log is read from the beginning", path.display())]
+    #[error("DB {}: {problem}; nothing was changed, and no position in it is used", path.display())]
     CheckpointNotUsed { path: PathBuf, problem: String },
     #[error("DB {}: ignored {count} damaged entries; their logs are read again from the beginning", path.display())]
     CheckpointEntriesDamaged { path: PathBuf, count: usize },
@@ -305,11 +314,15 @@ pub enum Event {
     CheckpointWritable { path: PathBuf },
     #[error("{containers} containers already have their own metrics, which Fluent Bit keeps until it is reloaded or restarted; further containers are included in the totals only (see Metrics_Per_Container)")]
     MetricsExhausted { containers: usize },
-    #[error("no DB is set: positions are kept in memory, and a restart reads every log again")]
-    NoCheckpoint,
     #[error("this Fluent Bit does not tell how much memory the records of an input take: Buffered_Limit has no effect, and a backlog or an output that is down can fill the memory; set Mem_Buf_Limit, or Buffered_Limit off")]
     MemoryUnknown,
-    #[error("the input `{other}` of this process reads {count} of the containers of this one, such as {name} ({short_id}): each of their lines is delivered twice; separate the two with Include, Exclude or the options that select users, or remove one of them")]
+    #[error("this Fluent Bit does not tell whether Mem_Buf_Limit or storage.type bounds the memory of this input: Buffered_Limit is 24M in any case; set it to a size, or to off if one of them does")]
+    BoundUnknown,
+    #[error("no DB is set: positions are kept in memory, so each start and each reload {effect}; set DB to a file of this input's own, such as /var/lib/fluent-bit/container_logs.db")]
+    NoCheckpoint { effect: &'static str },
+    #[error("option {option} has no effect: {reason}")]
+    OptionInert { option: String, reason: String },
+    #[error("another input of this process{} reads {count} of the containers of this one, such as {name} ({short_id}): each of their lines is delivered twice; separate the two with Include, Exclude or the options that select users, or remove one of them", by_name(other))]
     SharedContainers {
         count: usize,
         name: String,
@@ -318,24 +331,22 @@ pub enum Event {
     },
     #[error("{option} `{tag}` is used as it is: a * is not replaced as in the tail input, and only Tag_Template has placeholders")]
     TagLiteral { option: &'static str, tag: String },
-    #[error("systemd's journal cannot be read: {reason}; containers that log to it are not read until it can; nothing is lost unless journald removes old entries before")]
-    JournalUnreadable { reason: String },
-    #[error("container {name} ({short_id}): journald removed entries before they were read; lines written after {last} may be lost (raise SystemMaxUse or RuntimeMaxUse in journald.conf, or find out what held reading up)")]
-    JournalVacuumed {
-        name: String,
-        short_id: String,
-        last: String,
-    },
-    #[error("systemd's journal can be read again")]
-    JournalReadable,
-    #[error("container {name} ({short_id}): reading it from systemd's journal")]
-    JournalBegins { name: String, short_id: String },
+    #[error(transparent)]
+    Journal(JournalEvent),
     #[error("the reader thread has been blocked for {seconds} s while {doing}; nothing is read until it continues; unread lines stay in the log files")]
     ReaderStuck { seconds: u64, doing: String },
     #[error("the reader thread is running again")]
     ReaderBack,
     #[error("the reader thread stopped: {reason}; nothing is read until Fluent Bit is restarted; please report this")]
     ReaderStopped { reason: String },
+}
+
+/// The name of what was just mentioned, if it has one.
+fn by_name(name: &str) -> String {
+    match name {
+        "" => String::new(),
+        name => format!(", `{name}`,"),
+    }
 }
 
 /// Where containers are found.
@@ -348,4 +359,26 @@ fn below(roots: &[PathBuf]) -> String {
         .map(|root| root.display().to_string())
         .collect();
     format!("below {}", roots.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_other_input_is_called_by_its_name_if_it_has_one() {
+        let shared = |other: &str| {
+            let event = Event::SharedContainers {
+                count: 2,
+                name: "web".to_owned(),
+                short_id: "4c01db0b339c".to_owned(),
+                other: other.to_owned(),
+            };
+            event.to_string()
+        };
+        let text = shared("all");
+        assert!(text.starts_with("another input of this process, `all`, reads 2 "));
+        let text = shared("");
+        assert!(text.starts_with("another input of this process reads 2 "));
+    }
 }

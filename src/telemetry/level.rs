@@ -45,7 +45,6 @@ impl Event {
             | Event::GenerationUnreadable { .. }
             | Event::RotatedUnreadable { .. }
             | Event::GenerationLost { .. }
-            | Event::JournalVacuumed { .. }
             | Event::LogDeleted { .. }
             | Event::TruncatedMeanwhile { .. }
             | Event::TruncatedBehind { .. }
@@ -73,6 +72,7 @@ impl Event {
             | Event::Untimed { .. }
             | Event::LinesCut { .. }
             | Event::FilesPassedOver { .. }
+            | Event::FilesUnexamined { .. }
             | Event::NoFile { .. }
             | Event::RemovedMeanwhile { .. }
             | Event::Truncated { unread: 0, .. }
@@ -80,26 +80,25 @@ impl Event {
             | Event::CheckpointSetAside { .. }
             | Event::CheckpointNotUsed { .. }
             | Event::CheckpointEntriesDamaged { .. }
-            | Event::NoCheckpoint
             | Event::MemoryUnknown
+            | Event::BoundUnknown
+            | Event::NoCheckpoint { .. }
+            | Event::OptionInert { .. }
             | Event::TagLiteral { .. }
             | Event::SharedContainers { .. }
             | Event::MetricsExhausted { .. }
             | Event::Unreadable { .. }
             | Event::ApiUnreachable { .. }
-            | Event::JournalUnreadable { .. }
             | Event::StreamGap { .. }
             | Event::StreamBroke { .. } => Level::Warn,
             Event::Started { .. }
             | Event::RootMoved { .. }
             | Event::RootReadable { .. }
-            | Event::JournalReadable
             | Event::ReaderBack
             | Event::FolderReadable { .. }
             | Event::LogReadable { .. }
             | Event::CheckpointWritable { .. }
             | Event::DriverChanged { .. }
-            | Event::JournalBegins { .. }
             | Event::StreamBegins { .. }
             | Event::StreamEnds { .. }
             | Event::ApiReachable { .. }
@@ -107,6 +106,7 @@ impl Event {
             | Event::LoopEnded { .. }
             | Event::LabelIgnored { .. }
             | Event::ContainerExcluded { .. } => Level::Info,
+            Event::Journal(event) => event.level(),
             Event::ContainerFound { .. } | Event::ContainerGone { .. } => Level::Debug,
         }
     }

@@ -17,6 +17,8 @@
 #include <fluent-bit/flb_input.h>
 #include <fluent-bit/flb_input_plugin.h>
 #include <fluent-bit/flb_input_log.h>
+#include <fluent-bit/flb_input_chunk.h>
+#include <fluent-bit/flb_engine.h>
 #include <fluent-bit/flb_config_map.h>
 #include <fluent-bit/flb_kv.h>
 #include <fluent-bit/flb_log.h>
@@ -133,6 +135,10 @@ int main(void)
     SAME(flb_input_log_check, clogs_log_check_fn);
     PROTOTYPE(flb_log_print, void (int, const char *, int, const char *, ...));
     PROTOTYPE(flb_input_chunk_total_size, size_t (struct flb_input_instance *));
+    PROTOTYPE(flb_engine_flush, int (struct flb_config *, struct flb_input_plugin *));
+    PROTOTYPE(flb_input_set_property, int (struct flb_input_instance *, const char *, const char *));
+    /* src/ffi/storage.rs and src/ffi/properties.rs pass the host a block in place of one. */
+    row("flb_input_instance fits into 32768", 1, sizeof(struct flb_input_instance) <= 32768);
     PROTOTYPE(flb_config_map_create, struct mk_list *(struct flb_config *, struct flb_config_map *));
     PROTOTYPE(flb_config_map_destroy, void (struct mk_list *));
     PROTOTYPE(flb_parser_get, struct flb_parser *(const char *, struct flb_config *));

@@ -16,3 +16,4 @@ mod examples;
 mod house;
 mod licences;
 mod packages;
+mod release;

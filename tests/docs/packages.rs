@@ -433,6 +433,29 @@ fn assert_the_debian_package_behaves(root: &CleanRoot, deb: &std::ffi::OsStr, ho
     assert_it_starts(root);
 }
 
+/// dpkg does not bring back a configuration file that the administrator has deleted.
+#[test]
+fn the_placeholder_is_deleted_only_if_another_file_fits_the_pattern() {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let folder = root.path().join("etc/fluent-bit");
+    let file = |name: &str| folder.join("conf.d").join(name);
+    fs::create_dir_all(folder.join("conf.d")).expect("ours");
+    fs::write(folder.join("fluent-bit.conf"), FLUENT_BIT_CONF).expect("ours");
+    let script = |name: &str, action: &str| {
+        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/debian");
+        let mut command = Command::new("sh");
+        command.arg(scripts.join(name)).arg(action);
+        run(command.env("DPKG_ROOT", root.path())).expect("it succeeds");
+    };
+    script("postrm", "remove");
+    assert!(file("placeholder.conf").exists());
+    script("postinst", "configure");
+    assert!(file("placeholder.conf").exists());
+    fs::write(file("container_logs.conf"), EDITED).expect("ours");
+    script("postinst", "configure");
+    assert!(!file("placeholder.conf").exists());
+}
+
 #[test]
 fn the_debian_package_serves_a_clean_root() {
     let name = "packages::the_debian_package_serves_a_clean_root";

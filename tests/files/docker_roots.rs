@@ -75,6 +75,52 @@ fn a_data_root_that_daemon_json_moves_while_we_run_is_followed() {
     assert_eq!(collector.wait_texts(2), ["1", "2"]);
 }
 
+/// What is said of settings that are not valid.
+const MOVED: &str =
+    "containers that it moves elsewhere are not found, those in the usual place are read";
+
+/// An editor has written a part of it. The containers that are known are read on.
+#[test]
+fn settings_that_are_not_valid_are_said_and_end_no_container() {
+    let (machine, moved) = (machine(), DockerRoot::new());
+    let settings = machine.path().join("etc/docker/daemon.json");
+    let usual = DockerRoot::at(&machine.path().join("var/lib/docker"));
+    usual.container('c', "usual");
+    let mut web = moved.container('a', "web");
+    write(&settings, &data_root(moved.path()));
+    let collector = start(machine.path(), &[]);
+    web.line("1");
+    collector.wait_texts(1);
+    write(&settings, "{\"data-root\": ");
+    let said = format!("cannot read {}: it is not valid: EOF", settings.display());
+    collector.wait(&said, |collector| {
+        collector.has_logged(&said) && collector.has_logged(MOVED)
+    });
+    web.line("2");
+    assert_eq!(collector.wait_texts(2), ["1", "2"]);
+    write(&settings, &data_root(moved.path()));
+    moved.container('b', "new").line("3");
+    assert_eq!(collector.wait_texts(3).last().expect("three"), "3");
+    web.line("4");
+    assert_eq!(collector.wait_texts(4).last().expect("four"), "4");
+}
+
+#[test]
+fn a_users_settings_that_are_not_valid_are_said_and_the_usual_storage_is_read() {
+    let machine = machine();
+    DockerRoot::at(&machine.path().join("var/lib/docker"));
+    let (home, mut of_ada) = rootless(machine.path(), "ada", ".local/share/docker", 'a');
+    of_ada.line("ada");
+    let settings = home.join(".config/docker/daemon.json");
+    write(&settings, "{\"data-root\": [\"/srv\"]}");
+    let collector = start(machine.path(), &[("Docker_Users", "ada")]);
+    assert_eq!(collector.wait_texts(1), ["ada"]);
+    let said = format!("cannot read {}: it is not valid: ", settings.display());
+    collector.wait(&said, |collector| {
+        collector.has_logged(&said) && collector.has_logged(MOVED)
+    });
+}
+
 #[test]
 fn the_command_line_of_the_running_daemon_tells_the_root() {
     let (machine, moved) = (machine(), DockerRoot::new());
@@ -86,6 +132,20 @@ fn the_command_line_of_the_running_daemon_tells_the_root() {
     );
     write(&machine.path().join("proc/4711/cmdline"), &command);
     assert_eq!(start(machine.path(), &[]).wait_texts(1), ["new"]);
+}
+
+/// A machine need not have a snap, whatever the runtime that is asked for.
+#[test]
+fn that_there_is_no_snap_is_not_worth_a_word() {
+    let machine = machine();
+    let root = DockerRoot::at(&machine.path().join("var/lib/docker"));
+    root.container('a', "web").line("1");
+    let collector = start(machine.path(), &[("Runtime", "docker")]);
+    collector.wait_texts(1);
+    // The next rescan has been.
+    root.container('b', "new").line("2");
+    collector.wait_texts(2);
+    assert!(!collector.has_logged("snap"));
 }
 
 /// dockerd of a package and dockerd of a snap run side by side.
@@ -276,6 +336,12 @@ fn check_finds_a_root_that_daemon_json_moves() {
         said.contains("Docker's daemon keeps its containers there, which Docker_Root does not"),
         "{said}"
     );
+    assert!(!said.contains("snap"), "there is none: {said}");
+    write(&etc.path().join("docker/daemon.json"), "{");
+    let (said, is_all_read) = run(&[]);
+    let file = "/etc/docker/daemon.json";
+    let is_said = said.contains(file) && said.contains("not valid: EOF");
+    assert!(!is_all_read && is_said, "{said}");
 }
 
 /// The home of a user, and the container in it of the user's rootless Docker.
@@ -387,7 +453,7 @@ fn nothing_is_read_that_a_rootless_docker_only_points_at() {
 /// Two inputs on a machine with a user's containers, one for the user and one for the rest; then
 /// a third one for everything.
 #[test]
-fn two_inputs_are_told_apart_by_user_and_what_both_read_is_said_once() {
+fn two_inputs_are_separated_by_user_and_what_both_read_is_reported_once() {
     let machine = machine();
     let (_, mut of_ada) = rootless(machine.path(), "ada", ".local/share/docker", 'a');
     let root = DockerRoot::at(&machine.path().join("var/lib/docker"));
@@ -410,7 +476,7 @@ fn two_inputs_are_told_apart_by_user_and_what_both_read_is_said_once() {
         inputs.iter().map(of_one).sum()
     };
     let other = format!(
-        "the input `input over {}` of this process",
+        "another input of this process, `input over {}`,",
         machine.path().display()
     );
     inputs.push(start(machine.path(), &[("Docker_Users", "all")]));

@@ -290,6 +290,17 @@ fn started_without_its_log(root: &DockerRoot, socket: &str, options: &[(&str, &s
     collector
 }
 
+/// The container is started again: its new log is read, and no more is counted.
+fn started_again(log: &mut LogWriter, collector: &Collector) {
+    log.open_log();
+    log.line("four");
+    assert_eq!(collector.wait_texts(1), ["four"]);
+    collector.wait("the count", |collector| {
+        collector.metric("containers_unread") == 0.0
+    });
+    assert_eq!(collector.figures().abandoned.generations, 1);
+}
+
 /// dockerd writes on to the deleted file, which nobody can open.
 #[test]
 fn a_log_that_was_deleted_under_a_running_container_is_said_counted_and_checked() {
@@ -318,14 +329,7 @@ fn a_log_that_was_deleted_under_a_running_container_is_said_counted_and_checked(
 
         log.line("three");
         let collector = started_without_its_log(&root, &socket, &options);
-        // It is started again.
-        log.open_log();
-        log.line("four");
-        assert_eq!(collector.wait_texts(1), ["four"]);
-        collector.wait("the count", |collector| {
-            collector.metric("containers_unread") == 0.0
-        });
-        assert_eq!(collector.figures().abandoned.generations, 1);
+        started_again(&mut log, &collector);
     }
 }
 
@@ -352,14 +356,7 @@ fn a_log_that_was_deleted_beside_its_rotated_files_is_said_counted_and_checked()
 
     let collector = started_without_its_log(&root, "off", &options);
     assert!(!collector.has_logged("was rotated away"));
-    // It is started again.
-    log.open_log();
-    log.line("four");
-    assert_eq!(collector.wait_texts(1), ["four"]);
-    collector.wait("the count", |collector| {
-        collector.metric("containers_unread") == 0.0
-    });
-    assert_eq!(collector.figures().abandoned.generations, 1);
+    started_again(&mut log, &collector);
     collector.stop();
 
     // Without a checkpoint, what is left is read.

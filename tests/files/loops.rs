@@ -8,6 +8,9 @@ use test_kit::docker_root::DockerRoot;
 /// How often Fluent Bit prints.
 const FLUSH: Duration = Duration::from_millis(200);
 
+/// For so long nothing is read of a log that grows, if reading is held back.
+const HELD_BACK: Duration = Duration::from_millis(500);
+
 fn count_of(collector: &Collector, id: &str) -> usize {
     collector.texts_of(id, "stdout").len()
 }
@@ -72,4 +75,33 @@ fn a_container_with_fluent_bits_own_output_is_suspended_and_one_that_writes_its_
         said[0].starts_with("container collector (bbbbbbbbbbbb): "),
         "{said:?}"
     );
+}
+
+/// It falls silent in the middle of its search.
+#[test]
+fn a_burst_with_the_containers_own_id_is_read_and_not_taken_for_a_loop() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "inspects-itself");
+    let collector = Collector::start(root.path(), &[]);
+    let id = log.id.clone();
+    let mut written = 0;
+    // Until it is suspected: reading is held back while its log grows.
+    let (mut read, mut read_at, begun) = (0, Instant::now(), Instant::now());
+    while written == 0 || read_at.elapsed() < HELD_BACK {
+        assert!(begun.elapsed() < Duration::from_secs(60), "not suspected");
+        for _ in 0..500 {
+            log.line(&format!("{{\"id\": \"{id}\", \"number\": {written}}}"));
+            written += 1;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        let now = collector.figures().read.bytes;
+        if now != read {
+            (read, read_at) = (now, Instant::now());
+        }
+    }
+    collector.wait("all of it", |collector| count_of(collector, &id) == written);
+    assert!(!collector.has_logged("its own records"));
+    collector.wait("the metric", |collector| {
+        collector.metric("containers_unread") == 0.0
+    });
 }

@@ -13,6 +13,7 @@
 mod accounting;
 mod api;
 mod content;
+mod cut;
 mod docker_roots;
 mod drivers;
 mod first_start;

@@ -22,7 +22,7 @@ fn machine() -> (tempfile::TempDir, std::path::PathBuf) {
 
 fn start(machine: &Path, more: &[(&str, &str)]) -> Collector {
     let auto = ("Nerdctl_Root", "auto");
-    Collector::start(machine, &[&OPTIONS[..], &[auto], more].concat())
+    Collector::start(machine, &[more, &[auto], &OPTIONS[..]].concat())
 }
 
 #[test]
@@ -171,11 +171,7 @@ fn a_log_that_is_in_no_file_is_said_in_the_log_and_by_check() {
     ] {
         collector.wait(said, |collector| collector.has_logged(said));
     }
-    let output = std::process::Command::new(program())
-        .args(["check", "--runtime", "nerdctl", "-o"])
-        .arg(format!("Nerdctl_Root={}", root.display()))
-        .output();
-    let (said, is_all_read) = page(&output.expect("it runs"));
+    let (said, is_all_read) = check(&root, &[]);
     assert!(!is_all_read && said.contains("nerdctl, "), "{said}");
     assert_eq!(row(&said, "web"), "- json-file file");
     assert!(
@@ -256,11 +252,7 @@ fn a_symlink_in_the_place_of_a_folder_is_said_and_checked() {
         let said = format!("cannot read {}: {reason}", link.display());
         collector.wait("the reason", |collector| collector.has_logged(&said));
     }
-    let output = std::process::Command::new(program())
-        .args(["check", "--runtime", "nerdctl", "-o"])
-        .arg(format!("Nerdctl_Root={}", root.display()))
-        .output();
-    let (said, is_all_read) = page(&output.expect("it runs"));
+    let (said, is_all_read) = check(&root, &[]);
     assert!(!is_all_read && said.contains("12345678"), "{said}");
     assert_eq!(collector.wait_texts(1), ["one"]);
 }
@@ -280,14 +272,7 @@ fn rules_and_labels_that_have_no_effect_are_said_and_checked() {
     let said = "container web (aaaaaaaaaaaa): Exclude image=*debug*, Exclude label=team=quiet, Label_Hints exclude cannot match a container of a pod, or one of nerdctl while containerd's database cannot be read";
     collector.wait(said, |collector| collector.has_logged(said));
     assert_eq!(collector.wait_texts(1), ["one"]);
-    let mut command = std::process::Command::new(program());
-    command
-        .args(["check", "--runtime", "nerdctl", "-o"])
-        .arg(format!("Nerdctl_Root={}", root.display()));
-    for (name, value) in options {
-        command.arg("-o").arg(format!("{name}={value}"));
-    }
-    let (said, _) = page(&command.output().expect("it runs"));
+    let (said, _) = check(&root, &options);
     for rule in [
         "Exclude image=*debug*",
         "Exclude label=team=quiet",
@@ -493,6 +478,19 @@ fn a_users_labels_are_read_from_the_users_own_containerd_only() {
     assert_eq!(seen, [["ada", "nginx", "shop"], ["mallory", "", ""]]);
     let said = "records of nerdctl's containers lack image and labels";
     collector.wait(said, |collector| collector.has_logged(said));
+}
+
+/// Whether it runs or not, and without waiting for a rescan.
+#[test]
+fn the_new_name_of_a_container_shows_at_once() {
+    let (machine, root) = machine();
+    let mut web = NerdctlContainer::new(&root, 'a', "web");
+    web.line("one");
+    let collector = start(machine.path(), &[("Rescan_Interval", "1h")]);
+    collector.wait_texts(1);
+    web.rename("web", "shop");
+    let is_renamed = |collector: &Collector| collector.accounts()[0].name() == "shop";
+    collector.wait("the new name", is_renamed);
 }
 
 /// The folder of containerd's running containers is there, and it is not in it.

@@ -3,14 +3,18 @@
 //! restart. An empty folder in the place of the old one plays the mount.
 
 use std::fs;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
+use rustix::process::geteuid;
 use test_kit::collector::Collector;
 use test_kit::docker_root::DockerRoot;
 use test_kit::nerdctl_root::NerdctlContainer;
 use test_kit::pod_root::PodRoot;
 use test_kit::podman_storage::{PodmanStorage, Start};
-use test_kit::user_storage::{user, UsersContainer};
+use test_kit::skip;
+use test_kit::user_storage::{line, user, UsersContainer};
 
 const SAID: &str =
     "containers are no longer listed though their logs still exist (1; the first is ";
@@ -213,4 +217,116 @@ fn after_a_restart_what_is_out_of_sight_is_named() {
     let collector = machine.start(&[("DB", &db)]);
     let said = "containers that were read before are not there at this start (1): aaaaaaaaaaaa";
     collector.wait("its name", |collector| collector.has_logged(said));
+}
+
+/// Whatever a user does with a folder, no container of it is new when it is back.
+#[test]
+fn a_folder_that_a_user_moves_away_and_back_all_the_time_is_said_once_a_minute() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let home = dir.path().join("home/ada");
+    user(dir.path(), "ada", &home);
+    let mut container = UsersContainer::new(&home, 'a', "web");
+    let containers = container.folder.parent().expect("a folder").to_owned();
+    let options = [
+        ("Runtime", "podman"),
+        ("Podman_Users", "ada"),
+        ("Podman_Socket", "off"),
+        ("Rescan_Interval", "10ms"),
+    ];
+    let begun = Instant::now();
+    let collector = Collector::start(dir.path(), &options);
+    container.line("line 0");
+    collector.wait_texts(1);
+    let is_unread = |collector: &Collector| collector.metric("containers_unread") > 0.0;
+    for number in 1..6 {
+        let aside = dir.path().join("aside");
+        fs::rename(&containers, &aside).expect("a move");
+        collector.wait("that it is away", is_unread);
+        container.line(&format!("line {number}"));
+        collector.wait_texts(number + 1);
+        fs::rename(&aside, &containers).expect("a move");
+        collector.wait("that it is back", |collector| !is_unread(collector));
+    }
+    assert_eq!(collector.texts(), numbers(6));
+    let log = collector.log();
+    let minutes = begun.elapsed().as_secs() as usize / 60;
+    let said = collector.times_logged(SAID);
+    assert!((1..=1 + minutes).contains(&said), "{log:#?}");
+    assert_eq!(log.len() - said, 2, "{log:#?}");
+}
+
+/// What runs goes on writing to the old storage.
+#[test]
+fn a_storage_that_a_users_settings_no_longer_name_is_read_on() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let home = dir.path().join("home/ada");
+    user(dir.path(), "ada", &home);
+    let mut container = UsersContainer::new(&home, 'a', "web");
+    let options = [
+        ("Runtime", "podman"),
+        ("Podman_Users", "ada"),
+        ("Podman_Socket", "off"),
+        ("Rescan_Interval", "50ms"),
+    ];
+    let collector = Collector::start(dir.path(), &options);
+    container.line("line 0");
+    collector.wait_texts(1);
+    let other = home.join("other");
+    fs::create_dir_all(other.join("overlay-containers")).expect("folders");
+    let settings = home.join(".config/containers");
+    fs::create_dir_all(&settings).expect("folders");
+    let text = format!("[storage]\ngraphroot = \"{}\"\n", other.display());
+    fs::write(settings.join("storage.conf"), text).expect("a file");
+    collector.wait("that it is said", |collector| {
+        collector.has_logged("or a setting names another one")
+    });
+    container.line("line 1");
+    assert_eq!(collector.wait_texts(2), numbers(2));
+}
+
+/// One of them has more than is read on while it is out of sight.
+#[test]
+fn what_a_user_hides_takes_nothing_from_another_user() {
+    if !geteuid().is_root() {
+        return skip(
+            "out_of_sight::what_a_user_hides_takes_nothing_from_another_user",
+            "it takes root",
+        );
+    }
+    const COUNT: usize = 65;
+    let dir = tempfile::tempdir().expect("a folder");
+    let homes = ["ada", "bob"].map(|name| dir.path().join("home").join(name));
+    fs::create_dir(dir.path().join("etc")).expect("a folder");
+    let line_of = |(home, (name, uid)): (&PathBuf, (&str, u32))| {
+        format!("{name}:x:{uid}:{uid}::{}:/bin/sh\n", home.display())
+    };
+    let users = [("ada", 12345), ("bob", 12346)];
+    let passwd: String = homes.iter().zip(users).map(line_of).collect();
+    fs::write(dir.path().join("etc/passwd"), passwd).expect("a file");
+    let storages = homes.map(|home| home.join(".local/share/containers/storage"));
+    for (storage, count, (_, uid)) in [(&storages[0], COUNT, users[0]), (&storages[1], 1, users[1])]
+    {
+        for number in 0..count {
+            let folder = format!("overlay-containers/{number:064x}/userdata");
+            let folder = storage.join(folder);
+            fs::create_dir_all(&folder).expect("folders");
+            fs::write(folder.join("ctr.log"), line("line")).expect("a log");
+            chown(folder.join("ctr.log"), Some(uid), None).expect("we are root");
+        }
+        chown(storage, Some(uid), None).expect("we are root");
+    }
+    let options = [
+        ("Runtime", "podman"),
+        ("Podman_Users", "ada,bob"),
+        ("Podman_Socket", "off"),
+        ("Rescan_Interval", "50ms"),
+    ];
+    let collector = Collector::start(dir.path(), &options);
+    collector.wait_texts(COUNT + 1);
+    for storage in &storages {
+        fs::rename(storage.join("overlay-containers"), storage.join("aside")).expect("a move");
+    }
+    collector.wait("64 of the one, and the other's", |collector| {
+        collector.accounts().len() == COUNT && collector.metric("containers_unread") == 65.0
+    });
 }

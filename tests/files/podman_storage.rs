@@ -16,7 +16,7 @@ use test_kit::user_storage::{user, UsersContainer};
 
 fn start(dir: &TempDir, options: &[(&str, &str)]) -> Collector {
     let all = [("Runtime", "podman"), ("Rescan_Interval", "50ms")];
-    let all: Vec<_> = all.iter().chain(options).copied().collect();
+    let all: Vec<_> = options.iter().chain(&all).copied().collect();
     Collector::start(dir.path(), &all)
 }
 

@@ -22,6 +22,21 @@ fn write(log: &mut LogWriter, range: std::ops::Range<usize>) {
     }
 }
 
+/// A collector that is paused and behind: it has read this number of lines of `web`, and `full`
+/// keeps it from reading more.
+fn behind(lines: usize) -> (DockerRoot, LogWriter, LogWriter, Collector) {
+    let root = DockerRoot::new();
+    let mut full = root.container('a', "full");
+    let mut log = root.container('b', "web");
+    let collector = Collector::start(root.path(), &[("Queue_Limit", "64k")]);
+    write(&mut log, 0..lines);
+    collector.wait_texts(lines);
+    collector.pause();
+    (0..5_000).for_each(|number| full.line(&format!("other {number}")));
+    stalled(&root, &collector, &full);
+    (root, full, log, collector)
+}
+
 /// A file beside the log: `{log}` in `name` stands for the name of the log.
 fn beside(log: &Path, name: &str) -> PathBuf {
     let own = log.file_name().and_then(|name| name.to_str()).unwrap();
@@ -174,15 +189,7 @@ fn whatever_the_name_of_a_copy_its_unread_lines_are_read_after_a_restart() {
 
 #[test]
 fn a_reader_that_is_behind_finds_each_dated_copy() {
-    let root = DockerRoot::new();
-    let mut full = root.container('a', "full");
-    let mut log = root.container('b', "web");
-    let collector = Collector::start(root.path(), &[("Queue_Limit", "64k")]);
-    write(&mut log, 0..100);
-    collector.wait_texts(100);
-    collector.pause();
-    (0..5_000).for_each(|number| full.line(&format!("other {number}")));
-    stalled(&root, &collector, &full);
+    let (root, _full, mut log, collector) = behind(100);
     for (hour, from) in [("13.gz", 100), ("14.gz", 1_100), ("15", 2_100)] {
         write(&mut log, from..from + 1_000);
         copy_truncate(&log.log, &format!("{{log}}-20261126{hour}"));
@@ -261,6 +268,41 @@ fn what_no_program_of_ours_decompresses_is_said_counted_and_seen_by_check() {
 }
 
 #[test]
+fn however_many_files_are_beside_a_log_a_copy_that_is_named_after_it_is_read() {
+    let kept = Kept::new();
+    let mut log = kept.root.container('a', "web");
+    write(&mut log, 0..10);
+    assert_eq!(kept.read(10), numbers(0..10));
+    write(&mut log, 10..20);
+    copy_truncate(&log.log, "{log}-20261126");
+    write(&mut log, 20..30);
+    // All of them are newer than the copy.
+    for number in 0..1_200 {
+        fs::write(beside(&log.log, &format!("core.{number}")), "x").unwrap();
+    }
+    let collector = kept.start();
+    assert_eq!(collector.wait_texts(20), numbers(10..30));
+    assert!(collector.has_logged("201 are not looked at"));
+    assert_eq!(collector.figures().losses(), None);
+    drop(collector.stop());
+    let (page, is_all_read) = check(kept.root.path(), &[]);
+    assert!(is_all_read, "{page}");
+    assert!(
+        page.contains("201 files that are not named after the log are not looked at"),
+        "{page}"
+    );
+    for number in 0..1_000 {
+        let name = beside(&log.log, &format!("{{log}}.{number}.old"));
+        fs::write(name, fs::read(&log.log).unwrap()).unwrap();
+    }
+    let (page, is_all_read) = check(kept.root.path(), &[]);
+    assert!(
+        !is_all_read && page.contains("1 rotated logs are not read"),
+        "{page}"
+    );
+}
+
+#[test]
 fn a_copy_that_somebody_made_by_hand_is_not_read_as_well() {
     let kept = Kept::new();
     let mut log = kept.root.container('a', "web");
@@ -283,15 +325,7 @@ fn a_copy_that_somebody_made_by_hand_is_not_read_as_well() {
 /// The copy is where nobody can know of it.
 #[test]
 fn a_log_truncated_while_reading_is_behind_is_not_said_to_have_lost_nothing() {
-    let root = DockerRoot::new();
-    let mut full = root.container('a', "full");
-    let mut log = root.container('b', "web");
-    let collector = Collector::start(root.path(), &[("Queue_Limit", "64k")]);
-    write(&mut log, 0..10);
-    collector.wait_texts(10);
-    collector.pause();
-    (0..5_000).for_each(|number| full.line(&format!("other {number}")));
-    stalled(&root, &collector, &full);
+    let (root, _full, mut log, collector) = behind(10);
     write(&mut log, 10..3_000);
     truncate(&log.log);
     write(&mut log, 3_000..3_001);
@@ -316,15 +350,7 @@ fn a_log_truncated_while_reading_is_behind_is_not_said_to_have_lost_nothing() {
 
 #[test]
 fn what_is_left_in_a_log_at_a_stop_is_said() {
-    let root = DockerRoot::new();
-    let mut full = root.container('a', "full");
-    let mut log = root.container('b', "web");
-    let collector = Collector::start(root.path(), &[("Queue_Limit", "64k")]);
-    write(&mut log, 0..10);
-    collector.wait_texts(10);
-    collector.pause();
-    (0..5_000).for_each(|number| full.line(&format!("other {number}")));
-    stalled(&root, &collector, &full);
+    let (_root, full, mut log, collector) = behind(10);
     let before = fs::metadata(&log.log).unwrap().len();
     write(&mut log, 10..100);
     let unread = fs::metadata(&log.log).unwrap().len() - before;
@@ -396,5 +422,43 @@ fn a_log_that_was_edited_with_a_backup_beside_it_is_read_on_live_and_after_a_res
         assert_eq!(collector.wait_texts(20 - first), numbers(first..20));
         looked(&kept.root, &collector);
         assert_eq!(collector.texts(), numbers(first..20), "live: {is_live}");
+    }
+}
+
+#[test]
+fn while_down_an_archive_with_the_date_behind_its_ending_is_read() {
+    let kept = Kept::new();
+    let mut log = kept.root.container('a', "web");
+    write(&mut log, 0..100);
+    assert_eq!(kept.read(100), numbers(0..100));
+    write(&mut log, 100..200);
+    let archive = gzip(&fs::read(&log.log).unwrap());
+    fs::write(beside(&log.log, "{log}.gz.20261126"), archive).unwrap();
+    truncate(&log.log);
+    write(&mut log, 200..300);
+    assert_eq!(kept.read(200), numbers(100..300));
+    write(&mut log, 300..301);
+    assert_eq!(kept.read(1), numbers(300..301));
+}
+
+/// Somebody made one before the last lines, or it was copied again since.
+#[test]
+fn of_two_copies_of_a_truncated_log_the_one_that_has_more_is_read() {
+    for (full_copy, short_copy) in [("{log}.1", "{log}.copy"), ("{log}.copy", "{log}.1")] {
+        let (root, _full, mut log, collector) = behind(100);
+        write(&mut log, 100..200);
+        let short = fs::read(&log.log).unwrap();
+        write(&mut log, 200..1_000);
+        fs::copy(&log.log, beside(&log.log, full_copy)).unwrap();
+        fs::write(beside(&log.log, short_copy), short).unwrap();
+        truncate(&log.log);
+        write(&mut log, 1_000..1_100);
+        looked(&root, &collector);
+        collector.resume();
+        collector.wait("all lines", |collector| {
+            collector.texts_of(&log.id, "stdout").len() >= 1_100
+        });
+        assert_eq!(collector.texts_of(&log.id, "stdout"), numbers(0..1_100));
+        assert_eq!(collector.figures().losses(), None);
     }
 }

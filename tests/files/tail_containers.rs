@@ -290,14 +290,22 @@ fn a_reader_that_goes_away_is_no_error() {
 fn mistakes_are_explained() {
     let root = DockerRoot::new();
     for (arguments, part) in [
-        (&["-o", "Nonsense=1"][..], "Docker_Root"),
+        (
+            &["-o", "Nonsense=1"][..],
+            "no such option. Available options: Runtime, Docker_Root",
+        ),
         (&["-o", "Tag_Template={nam}"], "{nam}"),
-        (&["-o", "Multilin=java"], "did you mean Multiline?"),
+        (
+            &["-o", "Multilin=java"],
+            "did you mean Multiline? Available options: Runtime",
+        ),
         (&["-o", "DB"], "NAME=VALUE"),
         (&["--frobnicate"], "--frobnicate"),
         (&["--folow"], "'--follow'"),
         (&["--grep", "a("], "unclosed group"),
         (&["-n", "ten"], "a number of lines, or all"),
+        (&["-n", "+5"], "a number of lines, or all"),
+        (&["-n", "-1"], "a number of lines, or all"),
         (&["web["], "`web[`"),
         (&["--until", "10m", "--follow"], "cannot be used with"),
     ] {
@@ -306,6 +314,75 @@ fn mistakes_are_explained() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains(part), "{arguments:?}: {said}");
     }
+}
+
+#[test]
+fn a_command_line_that_is_wrong_ends_with_2_and_nothing_else() {
+    let root = sample();
+    for (arguments, part) in [
+        (&["-o", "Mode=files"][..], "option Mode"),
+        (&["-o", "Multiline=xx("], "option Multiline"),
+        (&["-o", "Tag_Template={nme}"], "{nme}"),
+        (&["-o", "Runtime=foo"], "option Runtime"),
+        (&["--include", "foo=1"], "option Include"),
+        (&["--exclude", "name="], "option Exclude"),
+        (&["check", "--exclude", "name="], "option Exclude"),
+        (&["--save-position"], "-o DB=FILE"),
+        (
+            &["--since", "30m", "--until", "1h"],
+            "--since is after --until",
+        ),
+        (&["--grep", "x", "check"], "check has no use for --grep"),
+        (
+            &["--no-follow", "check"],
+            "check has no use for --no-follow",
+        ),
+    ] {
+        let output = run(root.path(), arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(part), "{arguments:?}: {said}");
+        assert!(output.stdout.is_empty(), "{arguments:?}: {output:?}");
+    }
+}
+
+#[test]
+fn json_may_stand_before_check() {
+    let root = sample();
+    let output = run(root.path(), &["--json", "check", "-o", "Docker_Socket=off"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["schema"], 1);
+}
+
+#[test]
+fn it_says_what_it_waits_for() {
+    let root = DockerRoot::new();
+    let said_at_first = |arguments: &[&str]| {
+        let arguments = [arguments, &["-o", "Docker_Socket=off"]].concat();
+        let mut child = command(root.path(), &arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("tail-containers runs");
+        let mut said = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+        let line = said.next().expect("a line").expect("readable");
+        kill_process(Pid::from_child(&child), Signal::TERM).expect("our child");
+        child.wait().expect("it ends");
+        line
+    };
+    assert!(said_at_first(&[]).contains("no container yet; waiting"));
+    root.container('a', "web").line("hello");
+    root.container('b', "cart").line("hello");
+    let rule = ["--include", "name=nothing"];
+    let line = said_at_first(&rule);
+    assert!(line.contains("none of the 2 containers matches the rules; waiting"));
+    let output = run(root.path(), &["--no-follow", rule[0], rule[1]]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("none of the 2 containers matches the rules"),
+        "{said}"
+    );
+    assert_eq!(output.status.code(), Some(1), "{said}");
 }
 
 /// Starts a program with limits that a line of shell sets.

@@ -173,7 +173,7 @@ fn every_release_sees_the_options_of_the_documentation() {
         .iter()
         .map(|option| {
             let kind = match option.kind {
-                Kind::Text | Kind::List => "str",
+                Kind::Text | Kind::Texts | Kind::List => "str",
                 Kind::Bool => "bool",
                 Kind::Number => "int",
                 Kind::Size => "size",
@@ -298,8 +298,9 @@ fn without_a_tag_template_the_host_gives_its_own_tag() {
 fn messages_obey_the_log_level_and_are_never_a_format() {
     let root = DockerRoot::new();
     write(&mut root.container('a', "web"), 0..1, SHORT);
-    let mut host =
-        PlayingHost::with_instance(Release::LATEST, &over(&root, "log_level=warn alias=%s%n%d"));
+    // With files it loses nothing at its end, of which a message would be.
+    let options = over(&root, "log_level=warn alias=%s%n%d storage.type=filesystem");
+    let mut host = PlayingHost::with_instance(Release::LATEST, &options);
     host.run_until(1);
     let log = host.exit().log;
     let ours: Vec<&str> = log
@@ -308,7 +309,7 @@ fn messages_obey_the_log_level_and_are_never_a_format() {
         .collect();
     assert_eq!(
         ours,
-        ["[ warn] [input:container_logs:%s%n%d] no DB is set: positions are kept in memory, and a restart reads every log again"]
+        ["[ warn] [input:container_logs:%s%n%d] no DB is set: positions are kept in memory, so each start and each reload sends every log again from its beginning (Read_From_Head on); set DB to a file of this input's own, such as /var/lib/fluent-bit/container_logs.db"]
     );
 }
 
@@ -350,6 +351,34 @@ fn every_value_of_a_repeated_option_is_read() {
         "{error}"
     );
     host.exit().assert_clean();
+}
+
+#[test]
+fn languages_may_be_a_list_and_options_that_do_nothing_are_told() {
+    let root = DockerRoot::new();
+    let mut log = root.container('a', "web");
+    for line in [
+        "a.Error: x",
+        "\tat a.B",
+        "Traceback (most recent call last):",
+        "  File",
+    ] {
+        log.line(line);
+    }
+    let options = over(&root, "multiline=java multiline=python keep_log=on");
+    for release in Release::ALL {
+        let mut host = PlayingHost::with_instance(release, &options);
+        host.run_until(2);
+        assert_eq!(
+            host.texts("a").len(),
+            2,
+            "{release:?}: {:?}",
+            host.texts("a")
+        );
+        let said = "option Keep_Log has no effect: Merge_Log is off";
+        assert_eq!(host.log().matches(said).count(), 1, "{}", host.log());
+        host.exit().assert_clean();
+    }
 }
 
 #[test]
@@ -450,6 +479,34 @@ fn a_host_that_does_not_tell_its_memory_is_warned_of_once_and_served() {
         exit.assert_clean();
         let warning = "this Fluent Bit does not tell how much memory the records of an input take";
         assert_eq!(exit.log.matches(warning).count(), warnings, "{}", exit.log);
+    }
+}
+
+/// A release to come that keeps `storage.type` and `Mem_Buf_Limit` in another way.
+#[test]
+fn a_host_that_does_not_tell_what_bounds_its_memory_is_warned_of_once_and_limited() {
+    let root = DockerRoot::new();
+    root.container('a', "web").line("text");
+    for (switch, options, warnings) in [
+        ("-DMISSING_PROPERTIES", "storage.type=filesystem", 1),
+        ("-DMISSING_PROPERTIES", "Buffered_Limit=24M", 0),
+        ("-DMISSING_PROPERTIES", "Buffered_Limit=off", 0),
+        ("-DMETRICS", "", 0),
+        ("-DMETRICS", "storage.type=filesystem", 0),
+    ] {
+        let mut host = PlayingHost::start(Release::LATEST.with(switch));
+        host.ok(&format!("instance a {} {options}", over(&root, "")));
+        host.ok("init");
+        host.run_until(1);
+        let exit = host.exit();
+        exit.assert_clean();
+        let warning = "this Fluent Bit does not tell whether Mem_Buf_Limit or storage.type bounds";
+        assert_eq!(
+            exit.log.matches(warning).count(),
+            warnings,
+            "{options}: {}",
+            exit.log
+        );
     }
 }
 

@@ -1,9 +1,11 @@
 //! How much memory Fluent Bit takes with the plugin: bounded without any option, whatever the
 //! backlog and whatever becomes of the output.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use rustix::net::{bind, listen, socket, AddressFamily, SocketType};
 use rustix::process::Signal;
 
 use test_kit::collector::PATIENCE;
@@ -99,6 +101,13 @@ fn a_backlog_of_300_mb_takes_less_than_120_mb() {
     );
 }
 
+/// A socket with a port of its own that refuses connections until somebody listens.
+fn deaf() -> OwnedFd {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    socket
+}
+
 /// First nobody listens; then somebody does who never answers, so that the output keeps what it
 /// has formatted as well; then the outputs work.
 #[test]
@@ -109,9 +118,8 @@ fn an_output_that_is_down_holds_reading_back_until_it_works_and_all_lines_arrive
     with_each_host(name, |program, plugin| {
         let root = DockerRoot::new();
         backlog(&root, LINES);
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        drop(listener);
+        let receiver = TcpListener::from(deaf());
+        let port = receiver.local_addr().expect("an address").port();
         let mut host = host_of(
             program,
             plugin,
@@ -135,13 +143,13 @@ fn an_output_that_is_down_holds_reading_back_until_it_works_and_all_lines_arrive
         let buffered = metric(&host, "buffered_bytes").expect("it is told");
         assert!((LIMIT..LIMIT + BATCH).contains(&buffered), "{buffered}");
         assert_light(&host, "nobody listens");
-        let silent = TcpListener::bind(("127.0.0.1", port)).expect("the port is still free");
+        listen(&receiver, 128).expect("it listens");
         let seconds = held_back(&host) + 5;
         host.wait_to_reach(seconds, PATIENCE, "seconds held back", held_back);
         assert!(count(&host, "records_total") < LINES, "all of it was taken");
         assert!(metric(&host, "lag_seconds") > Some(0.0), "no lag");
         assert_light(&host, "nobody answers");
-        http_on(silent);
+        http_on(receiver);
         host.wait_to_reach(LINES, PATIENCE, "records", FluentBit::record_count);
         assert_light(&host, "all has arrived");
         assert!(!host.stderr().contains("paus"), "{}", host.stderr());

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use fluent_bit_container_logs::config::options::OPTIONS;
 use fluent_bit_container_logs::config::{Config, ConfigError};
 use fluent_bit_container_logs::format::position::Timestamp;
-use fluent_bit_container_logs::runtime::names::Name;
+use fluent_bit_container_logs::runtime::name_glob::Name;
 use fluent_bit_container_logs::runtime::RUNTIMES;
 use fluent_bit_container_logs::telemetry::build_info::{ABIS, COMMIT, VERSION};
 use regex::Regex;
@@ -154,6 +154,7 @@ pub struct Arguments {
     save_position: bool,
 
     /// When to use color. auto: on a terminal, unless NO_COLOR is set
+    /// and not empty
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Color::Auto)]
     pub color: Color,
 
@@ -241,7 +242,8 @@ Examples:
   sudo tail-containers -o DB=/var/lib/fluent-bit/container_logs.db
       what Fluent Bit has not delivered yet, then follow
 
-Exits with 1 if nothing can be read, or if a NAME is of no container (--no-follow).";
+Exits with 1 if nothing can be read, or with --no-follow if a NAME is of no container or no
+container matches --include; with 2 if the command line is wrong.";
 
 /// The value of a root that is found by itself.
 const AUTO: &str = "auto";
@@ -257,19 +259,20 @@ fn parse_option(text: &str) -> Result<(String, String), String> {
             let names: Vec<&str> = OPTIONS.iter().map(|option| option.name).collect();
             let meant = match near(name, names.iter().copied()).first() {
                 Some(meant) => format!("; did you mean {meant}?"),
-                None => String::new(),
+                None => ".".to_owned(),
             };
             let names = names.join(", ");
-            Err(format!("no such option{meant} Available are {names}"))
+            Err(format!("no such option{meant} Available options: {names}"))
         }
     }
 }
 
 fn parse_tail(text: &str) -> Result<Tail, String> {
+    // `tail -n +N` means something else.
     match text.parse() {
-        Ok(lines) => Ok(Tail::Last(lines)),
-        Err(_) if text.eq_ignore_ascii_case("all") => Ok(Tail::All),
-        Err(_) => Err("it is a number of lines, or all".to_owned()),
+        Ok(lines) if !text.starts_with('+') => Ok(Tail::Last(lines)),
+        _ if text.eq_ignore_ascii_case("all") => Ok(Tail::All),
+        _ => Err("it is a number of lines, or all".to_owned()),
     }
 }
 
@@ -282,15 +285,56 @@ fn parse_regex(text: &str) -> Result<Regex, String> {
 }
 
 impl Arguments {
-    /// The plugin configuration for these arguments.
-    pub fn config(&self) -> Result<Config, ConfigError> {
-        let mut config = Config::from_lookup(|name| self.option(name))?;
+    /// The plugin configuration for these arguments, or what is wrong with them.
+    pub fn config(&self) -> Result<Config, String> {
+        let wrong = |error: ConfigError| error.to_string();
+        let mut config = Config::from_lookup(|name| self.option(name)).map_err(wrong)?;
+        if let Some(mistake) = self.mistake(config.db.is_some()) {
+            return Err(mistake);
+        }
         config.follow = self.follows();
         config.saves_positions = self.save_position;
         config.selection.names = self.names.clone();
         // Which lines are the last ones before that time is not known before they are read.
         config.tail = self.tail().filter(|_| self.until.is_none());
         Ok(config)
+    }
+
+    /// Switches that make no sense together.
+    fn mistake(&self, has_db: bool) -> Option<String> {
+        if let Some(switch) = self.command.and(self.unused_by_commands()) {
+            return Some(format!("check has no use for {switch}"));
+        }
+        if self.save_position && !has_db {
+            return Some("--save-position requires a file: -o DB=FILE".to_owned());
+        }
+        let (since, until) = (self.since?, self.until?);
+        (since > until).then(|| "--since is after --until: no line is between them".to_owned())
+    }
+
+    /// A switch that a command would ignore, if one is given.
+    fn unused_by_commands(&self) -> Option<&'static str> {
+        let given = [
+            (self.follow, "--follow"),
+            (self.no_follow, "--no-follow"),
+            (self.tail.is_some(), "--tail"),
+            (self.new, "--new"),
+            (self.since.is_some(), "--since"),
+            (self.until.is_some(), "--until"),
+            (self.timestamps, "--timestamps"),
+            (!self.grep.is_empty(), "--grep"),
+            (!self.highlight.is_empty(), "--highlight"),
+            (self.stats.is_some(), "--stats"),
+            (self.raw, "--raw"),
+            (self.save_position, "--save-position"),
+        ];
+        let mut given = given.into_iter();
+        given.find_map(|(is_given, switch)| is_given.then_some(switch))
+    }
+
+    /// Whether it prints lines and not whole records.
+    fn prints_lines(&self) -> bool {
+        self.command.is_none() && !self.json
     }
 
     /// Whether to go on after what exists.
@@ -320,7 +364,7 @@ impl Arguments {
             "Include" => [&self.include[..], &given].concat(),
             "Exclude" => [&self.exclude[..], &given].concat(),
             // The name before a line is taken from the record.
-            "Metadata" if !self.json => vec!["flat".to_owned()],
+            "Metadata" if self.prints_lines() => vec!["flat".to_owned()],
             _ if !given.is_empty() => given,
             "Docker_Root" => self
                 .docker_root
@@ -332,7 +376,7 @@ impl Arguments {
             "Runtime" => vec![self.runtime.clone()],
             "Read_From_Head" if self.tail() == Some(0) => vec!["off".to_owned()],
             // The printed text is the line, even if its fields were merged.
-            "Keep_Log" if !self.json => vec!["on".to_owned()],
+            "Keep_Log" if self.prints_lines() => vec!["on".to_owned()],
             _ => Vec::new(),
         }
     }

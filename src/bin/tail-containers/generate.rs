@@ -27,7 +27,7 @@ pub enum Generate {
 
 /// Writes it.
 pub fn write(what: Generate) -> io::Result<()> {
-    let mut command = Arguments::command().name(NAME);
+    let mut command = Arguments::command();
     command.build();
     let shell = match what {
         Generate::Man => return clap_mangen::Man::new(command).render(&mut stdout().lock()),

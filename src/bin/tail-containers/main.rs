@@ -42,6 +42,9 @@ use printer::Printer;
 use start::Outlook;
 use terminal::harmless;
 
+/// The exit code of clap, too.
+const WRONG_COMMAND_LINE: u8 = 2;
+
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(code) => code,
@@ -59,10 +62,16 @@ fn run(arguments: &Arguments) -> io::Result<ExitCode> {
         generate::write(what)?;
         return Ok(ExitCode::SUCCESS);
     }
+    let config = match arguments.config() {
+        Ok(config) => config,
+        Err(mistake) => {
+            say(&mistake);
+            return Ok(ExitCode::from(WRONG_COMMAND_LINE));
+        }
+    };
     if let Some(Command::Check { json }) = arguments.command {
-        return check::run(arguments, json);
+        return check::run(&config, json || arguments.json);
     }
-    let config = arguments.config().map_err(io::Error::other)?;
     let complaints = match start::look(&config) {
         Outlook::Go { complaints } => complaints,
         Outlook::Nothing(reason) => return Err(io::Error::other(reason)),
@@ -120,11 +129,6 @@ fn follow(
     mut look: impl FnMut(&Plugin, bool) -> io::Result<Option<Duration>>,
 ) -> io::Result<()> {
     let config = arguments.config().map_err(io::Error::other)?;
-    if config.saves_positions && config.db.is_none() {
-        return Err(io::Error::other(
-            "--save-position requires a file: -o DB=FILE",
-        ));
-    }
     let (stop, interrupted) = stop_at_signal()?;
     let plugin = with_signals_blocked(|| Plugin::start_with(config, Some(journal::library())))
         .map_err(io::Error::other)?;

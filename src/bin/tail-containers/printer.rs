@@ -16,6 +16,9 @@ use crate::pretty::pretty;
 use crate::styled::Styled;
 use crate::terminal::{harmless, harmless_json, is_colored, width};
 
+/// Name and id of a container: several may have one name, and those of different users one id.
+type Container = (String, String);
+
 /// Writes records as text or as JSON.
 pub struct Printer {
     out: BufWriter<io::Stdout>,
@@ -32,7 +35,7 @@ pub struct Printer {
     highlight: Vec<Regex>,
     prefix: Prefix,
     /// With a limit of lines before a time: the last ones of each container so far.
-    last: Option<(usize, HashMap<String, VecDeque<Record>>)>,
+    last: Option<(usize, HashMap<Container, VecDeque<Record>>)>,
 }
 
 impl Printer {
@@ -62,7 +65,9 @@ impl Printer {
         let Some((limit, last)) = &mut self.last else {
             return self.print(&record);
         };
-        let last = last.entry(name_of(&record).into_owned()).or_default();
+        let name = name_of(&record).into_owned();
+        let container = (name, record.text("container_id").to_owned());
+        let last = last.entry(container).or_default();
         last.push_back(record);
         if last.len() > *limit {
             last.pop_front();

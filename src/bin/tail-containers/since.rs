@@ -52,10 +52,15 @@ fn parse_duration(text: &str) -> Option<Duration> {
     length.ok()?.try_into().ok()
 }
 
-/// Parses `2026-11-25`, optionally followed by `T18:30`, `:00`, a fraction and a zone.
+/// Parses `2026-11-25`, optionally followed by `T18:30` or a blank and `18:30`, `:00`, a fraction
+/// and a zone.
 /// Without a zone, this machine's applies.
 fn parse_date(text: &str) -> Option<jiff::Timestamp> {
     let (date, rest) = text.split_at_checked(10)?;
+    let rest = match rest.strip_prefix(' ') {
+        Some(time) => format!("T{time}"),
+        None => rest.to_owned(),
+    };
     // A date alone may have a zone, too: `2026-11-25Z`. RFC 9557 allows it only after a time.
     let midnight = if rest.starts_with('T') { "" } else { "T00:00" };
     let text = format!("{date}{midnight}{rest}");
@@ -95,6 +100,7 @@ mod tests {
     fn a_moment_is_taken_with_its_zone_and_a_bare_number_is_seconds() {
         for text in [
             "2023-11-14T22:13:20Z",
+            "2023-11-14 22:13:20Z",
             "2023-11-15T00:13:20+02:00",
             "2023-11-14T22:13:20.000Z",
             "1700000000",
@@ -124,7 +130,8 @@ mod tests {
             "1700000000.",
             "1.1234567890",
             "99999999999h",
-            "2023-11-14 10:00",
+            "2023-11-14 ",
+            "2023-11-14  10:00",
         ] {
             // A bare number is a moment, long ago.
             let expected = (text == "10").then_some((10, 0));

@@ -1,8 +1,8 @@
 //! Before anything is read: whether anything can be, and whether each name is that of a container.
 
 use fluent_bit_container_logs::config::Config;
-use fluent_bit_container_logs::runtime::docker::ContainerMetadata;
 use fluent_bit_container_logs::runtime::file::open_regular;
+use fluent_bit_container_logs::runtime::metadata::ContainerMetadata;
 use fluent_bit_container_logs::runtime::own_container::OwnContainer;
 use fluent_bit_container_logs::runtime::{self, Found, Runtime};
 use fluent_bit_container_logs::source::choose::{find_logs, reads_files};
@@ -17,7 +17,7 @@ use crate::near::near;
 pub enum Outlook {
     /// Go on; these complaints concern names.
     Go {
-        /// One for each name that is of no container.
+        /// One for each name that is of no container, and one if there is nothing to print yet.
         complaints: Vec<String>,
     },
     /// Nothing can be read.
@@ -43,6 +43,7 @@ pub fn look(config: &Config) -> Outlook {
         .map(|(_, name)| complaint(name.text(), has_containers, &survey))
         .collect();
     let is_named = complaints.len() < names.len() || names.is_empty();
+    let complaints = [complaints, waits_for(config, &survey, is_named)].concat();
     let fatal: Vec<&Finding> = survey.fatal().collect();
     // Containers that can be read may come, unless a right or a root is missing.
     let is_blocked = |it: &&Finding| is_denial(it) || survey.is_root(&it.about);
@@ -53,6 +54,31 @@ pub fn look(config: &Config) -> Outlook {
     match fatal.split_first() {
         None => Outlook::Go { complaints },
         Some((first, others)) => Outlook::Nothing(nothing(first, others.len())),
+    }
+}
+
+/// What is said because there is nothing to print yet: that it waits, or that it found nothing.
+fn waits_for(config: &Config, survey: &Survey, is_named: bool) -> Vec<String> {
+    let all = survey.containers.all();
+    let (excluded, read): (Vec<_>, Vec<_>) = all.partition(|seen| seen.is_excluded);
+    let nothing = match (read.len(), excluded.len()) {
+        (0, 0) => Some("no container yet".to_owned()),
+        (0, 1) => Some("the rules exclude the only container".to_owned()),
+        (0, excluded) => Some(format!(
+            "none of the {excluded} containers matches the rules"
+        )),
+        _ if !is_named => Some("no container has such a name yet".to_owned()),
+        _ => None,
+    };
+    let nothing = nothing.into_iter();
+    match config.follow {
+        true => nothing
+            .map(|nothing| format!("{nothing}; waiting (Ctrl-C ends)"))
+            .collect(),
+        false if excluded.is_empty() || !is_named || config.selection.include.is_empty() => {
+            Vec::new()
+        }
+        false => nothing.collect(),
     }
 }
 

@@ -97,13 +97,14 @@ impl Bench {
     }
 
     fn hand_over(&mut self, host: &dyn Host) -> Option<Duration> {
-        self.drain.hand_over(Around {
+        let around = Around {
             link: &self.link,
             refused_record_timeout: self.config.refused_record_timeout,
             buffered_limit: self.buffered_limit,
             db: self.config.db.as_deref(),
             host,
-        })
+        };
+        self.drain.hand_over(around).again
     }
 
     fn account(&self, digit: u8) -> Arc<Account> {
@@ -1037,6 +1038,40 @@ fn what_was_refused_waits_for_a_host_that_holds_much() {
     *host.held.lock().unwrap() = 0;
     bench.turn(&host);
     assert_eq!(taken(&host, "a"), ["text"]);
+}
+
+/// The reader queues a batch between the look at an empty queue and the one that takes it.
+#[test]
+fn a_batch_that_arrives_after_the_look_at_the_queue_is_judged_by_what_the_host_holds() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, _, _| true);
+    for (held, is_offered) in [(10, true), (BUFFERED_LIMIT, false)] {
+        *host.held.lock().unwrap() = held;
+        let around = Around {
+            link: &bench.link,
+            refused_record_timeout: bench.config.refused_record_timeout,
+            buffered_limit: BUFFERED_LIMIT,
+            db: None,
+            host: &host,
+        };
+        let mut round = Round {
+            number: 1,
+            now: Instant::now(),
+            bytes: 0,
+            refusals: 0,
+            held: Some(0),
+        };
+        assert!(bench.drain.goes_on(&mut round, around));
+        bench.push(1, "a", &["text"]);
+        let offer = bench.link.queue.pop().unwrap().into();
+        match bench.drain.submit(offer, around, &mut round) {
+            Answer::Refused(_, refused) => assert!(is_offered && !refused.is_in_part),
+            Answer::Waits(_) => assert!(!is_offered),
+            Answer::Accepted => panic!("it refuses all"),
+        }
+        bench = Bench::new();
+    }
+    assert_eq!(*host.offers.lock().unwrap(), 1);
 }
 
 /// Without a limit the host accepts everything.

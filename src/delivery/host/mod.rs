@@ -38,6 +38,11 @@ pub trait Host {
         None
     }
 
+    /// Whether it keeps what it holds in files as well, where its next start finds it.
+    fn keeps_in_files(&self) -> bool {
+        false
+    }
+
     /// Makes the host pass on to its outputs what it holds, without waiting for its next flush.
     /// A host that passes everything on at once does nothing.
     fn flush(&self) {}

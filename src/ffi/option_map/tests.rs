@@ -80,7 +80,7 @@ fn finds_its_size_and_its_options<const SIZE: usize>(is_repeatable: bool) {
         );
         assert_eq!(text(entry.def_value).as_deref(), option.default());
         assert_eq!(text(entry.desc).as_deref(), Some(option.text));
-        let is_multiple = is_repeatable && option.kind == Kind::List;
+        let is_multiple = is_repeatable && option.kind.is_repeatable();
         assert_eq!(
             (entry.flags, entry.set_property, entry.offset),
             (is_multiple.into(), 0, 0)

@@ -64,6 +64,27 @@ fn what_changed_in_a_list_is_told_once() {
     assert_eq!(lists.take_changed(), all_that_were_unknown);
 }
 
+/// It cannot be opened for a moment: the process has no descriptor left, or it is being replaced.
+#[test]
+fn what_changes_in_a_list_while_a_read_of_it_fails_is_told_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("containers.json");
+    let next = dir.path().join("next");
+    let put = |name: &str| {
+        let list = format!(r#"[{{"id":"{}","names":["{name}"]}},{}]"#, id(1), entry(2));
+        std::fs::write(&next, list).unwrap();
+        std::fs::rename(&next, &file).unwrap();
+    };
+    let lists = ContainerLists::new(10_000);
+    put("web");
+    lists.read(&SafePath::from(&file)).unwrap();
+    std::os::unix::fs::symlink(dir.path().join("nothing"), &next).unwrap();
+    std::fs::rename(&next, &file).unwrap();
+    lists.read(&SafePath::from(&file)).unwrap_err();
+    put("shop");
+    assert_eq!(lists.take_changed(), HashSet::from([id(1)]));
+}
+
 /// All containers of a storage have it, and are looked at again and again.
 #[test]
 fn a_damaged_list_is_read_once_until_it_changes() {

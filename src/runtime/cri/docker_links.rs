@@ -14,7 +14,7 @@ use rustix::fs::FileType;
 
 use crate::runtime::bounded_file::{self, MOST_FILES_OF_CONTAINER};
 use crate::runtime::cri::paths::rank_by_run;
-use crate::runtime::docker_roots::Storages;
+use crate::runtime::docker_roots::Roots;
 use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::{Base, SafePath};
 use crate::runtime::seam::{Found, Hides, Unreadable};
@@ -41,7 +41,7 @@ struct Dangling {
 
 impl DockerLinks {
     /// None yet.
-    pub fn new(docker: &[Storages]) -> DockerLinks {
+    pub fn new(docker: &[Roots]) -> DockerLinks {
         let places = docker.iter().flat_map(|it| it.places(&it.root()));
         DockerLinks {
             places: places

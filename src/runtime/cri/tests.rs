@@ -4,7 +4,7 @@ use super::*;
 
 const UID: &str = "b0e7a1de-0d2c-4f9a-8a55-0c3a3a2f2c11";
 
-fn docker(roots: &[&Path]) -> Vec<Storages> {
+fn docker(roots: &[&Path]) -> Vec<Roots> {
     let options = RuntimeOptions {
         docker_roots: roots.iter().map(|root| root.to_path_buf()).collect(),
         ..RuntimeOptions::default()

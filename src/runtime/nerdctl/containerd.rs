@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::runtime::bolt::{self, BoltError, Page, Tree};
 use crate::runtime::bounded_file::{self, FileKind};
-use crate::runtime::data_root::{toml_text, DataRoot, Service};
+use crate::runtime::data_root::{toml_text, DataRoot, Service, Settings};
 use crate::runtime::file::{describe, FileId};
 use crate::runtime::safe_path::{Base, SafePath};
 
@@ -44,8 +44,10 @@ const MOST_BYTES_OF_USERS: usize = 256 << 10;
 /// The root of the machine's containerd.
 static SERVICE: Service = Service {
     daemon: None,
-    settings: &["etc/containerd/config.toml"],
-    configured: |text| toml_text(text, "", "root").map(PathBuf::from),
+    settings: Settings {
+        files: &["etc/containerd/config.toml"],
+        folder: |text| toml_text(text, "", "root"),
+    },
     default: "var/lib/containerd",
 };
 /// A user's settings and root, below the home directory.
@@ -98,7 +100,7 @@ impl Databases {
         let settings = data_root.at(home.join(USERS_SETTINGS));
         let settings = settings.read(FileKind::UsersSetting.limit());
         let text = settings.unwrap_or_default();
-        let configured = toml_text(&String::from_utf8_lossy(&text), "", "root");
+        let configured = toml_text(&String::from_utf8_lossy(&text), "", "root").unwrap_or_default();
         let mut roots: Vec<PathBuf> = configured.map(PathBuf::from).into_iter().collect();
         roots.push(home.join(USERS_ROOT));
         roots.push(data_root.with_file_name(ROOT));

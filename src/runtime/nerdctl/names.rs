@@ -2,7 +2,7 @@
 //! container's id. Read once for all containers of a namespace, and again when the folder changes.
 //! While it changes all the time, reading it takes a small part of the time at most.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -35,9 +35,12 @@ pub(super) struct Names {
 /// The names in one folder.
 #[derive(Debug)]
 struct Known {
+    folder: SafePath,
     /// `None` if the folder had changed too recently.
     stamp: Option<FolderStamp>,
     by_id: HashMap<ContainerId, String>,
+    /// Containers whose names changed and were not taken yet.
+    changed: HashSet<ContainerId>,
     /// When they were read, and how long that took.
     read_at: Instant,
     took: Duration,
@@ -71,17 +74,43 @@ impl Names {
         let begun = Instant::now();
         let by_id = self.read(folder);
         let name = by_id.get(id).cloned();
-        known.remove(folder.as_ref());
+        let mut changed = HashSet::new();
+        if let Some(before) = known.remove(folder.as_ref()) {
+            let is_other =
+                |(id, name): &(&ContainerId, &String)| before.by_id.get(*id) != Some(*name);
+            changed.extend(by_id.iter().filter(is_other).map(|(id, _)| *id));
+            changed.extend(before.changed);
+        }
         if known.len() < MOST_FOLDERS {
             let read = Known {
+                folder: folder.clone(),
                 stamp,
                 by_id,
+                changed,
                 took: begun.elapsed(),
                 read_at: Instant::now(),
             };
             known.insert(folder.to_path_buf(), read);
         }
         name
+    }
+
+    /// The folders that are known, and the containers with other names, or new ones, in them since
+    /// the last call.
+    pub fn take_changed(&self) -> (Vec<SafePath>, HashSet<ContainerId>) {
+        let folders = |known: &HashMap<PathBuf, Known>| {
+            let folders = known.values().map(|known| known.folder.clone());
+            folders.collect::<Vec<_>>()
+        };
+        let folders = folders(&lock(&self.known));
+        for folder in &folders {
+            // Any container's: what counts is that the folder is read again if it changed.
+            self.find(folder, &ContainerId::from_bytes([0; 32]));
+        }
+        let mut known = lock(&self.known);
+        let changed = known.values_mut().map(|known| &mut known.changed);
+        let changed = changed.flat_map(std::mem::take).collect();
+        (folders, changed)
     }
 
     fn read(&self, folder: &SafePath) -> HashMap<ContainerId, String> {
@@ -123,6 +152,13 @@ mod tests {
         set_took(Duration::from_secs(60));
         assert_eq!(names.find(&folder, &id).as_deref(), Some("web"));
         set_took(Duration::ZERO);
+        let (folders, changed) = names.take_changed();
+        assert_eq!(
+            (folders, changed),
+            (vec![folder.clone()], HashSet::from([id]))
+        );
         assert_eq!(names.find(&folder, &id).as_deref(), Some("shop"));
+        set_took(Duration::ZERO);
+        assert!(names.take_changed().1.is_empty());
     }
 }

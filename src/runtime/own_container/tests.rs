@@ -7,7 +7,7 @@ fn id(text: &str) -> ContainerId {
     ContainerId::parse(text).unwrap()
 }
 
-fn docker(id_text: &str, mounted: Mounted) -> Candidate<'static> {
+fn docker<'a>(id_text: &str, mounted: &'a Mounted) -> Candidate<'a> {
     Candidate {
         id: Some(id(id_text)),
         in_pod: None,
@@ -17,7 +17,7 @@ fn docker(id_text: &str, mounted: Mounted) -> Candidate<'static> {
 
 fn is_own(cgroup: &str, mountinfo: &str, host_name: &str) -> bool {
     let own = OwnContainer::from_parts(cgroup, mountinfo, host_name);
-    own.is(&docker(ID, Mounted::Unknown))
+    own.is(&docker(ID, &Mounted::Unknown))
 }
 
 fn mount(source: &str, place: &str) -> String {
@@ -101,10 +101,58 @@ fn with_the_network_of_another_container_only_who_mounts_the_logs_is_this_one() 
         OwnContainer::from_parts("0::/", &hosts, &app[..12]),
         OwnContainer::from_parts("0::/", "", &app[..12]),
     ] {
-        assert!(!own.is(&docker(&app, Mounted::WithoutLogs)));
-        assert!(own.is(&docker(ID, Mounted::WithHostsOf(id(&app)))));
-        assert!(!own.is(&docker(ID, Mounted::WithHostsOf(id(ID)))));
-        assert!(own.is(&docker(&app, Mounted::WithHostsOf(id(&app)))));
+        assert!(!own.is(&docker(&app, &Mounted::WithoutLogs)));
+        assert!(own.is(&docker(ID, &with_logs(&app, &[]))));
+        assert!(!own.is(&docker(ID, &with_logs(ID, &[]))));
+        assert!(own.is(&docker(&app, &with_logs(&app, &[]))));
+    }
+}
+
+fn with_logs(hosts_of: &str, places: &[&str]) -> Mounted {
+    Mounted::WithLogs {
+        hosts_of: id(hosts_of),
+        places: places.iter().map(PathBuf::from).collect(),
+    }
+}
+
+/// The container whose network is shared has the folder of the logs, too, or one above it.
+#[test]
+fn a_container_with_a_mount_that_this_process_has_not_is_not_this_one() {
+    let app = "ab".repeat(32);
+    let hosts = mount(
+        &format!("/var/lib/docker/containers/{app}/hosts"),
+        "/etc/hosts",
+    );
+    let logs = "/var/lib/docker/containers";
+    let mounts = [
+        hosts,
+        mount(logs, logs),
+        mount("/conf", "/etc/fluent\\040bit"),
+        mount("/lib/docker/containers", "/host/var/lib/docker/containers"),
+    ];
+    let own = OwnContainer::from_parts("0::/", &mounts.concat(), &app[..12]);
+    for places in [
+        &["/var/lib/docker"][..],
+        &["/host"],
+        &[logs, "/data"],
+        &["/host", "/var/lib/kubelet"],
+    ] {
+        assert!(
+            !own.is(&docker(&app, &with_logs(&app, places))),
+            "{places:?}"
+        );
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().canonicalize().unwrap();
+    let (run, link) = (place.join("run"), place.join("var-run"));
+    std::fs::create_dir(&run).unwrap();
+    std::os::unix::fs::symlink(&run, &link).unwrap();
+    let resolved = mount("/x", run.to_str().unwrap());
+    let own_with_link = OwnContainer::from_parts("0::/", &(mounts.concat() + &resolved), "");
+    let places = with_logs(&app, &[logs, link.to_str().unwrap()]);
+    assert!(own_with_link.is(&docker(ID, &places)) && !own.is(&docker(ID, &places)));
+    for places in [&[logs][..], &[logs, "/etc/fluent bit"]] {
+        assert!(own.is(&docker(ID, &with_logs(&app, places))), "{places:?}");
     }
 }
 
@@ -121,7 +169,7 @@ fn the_kubelets_mounts_tell_pod_and_container() {
     let in_pod = |uid: &'static str, name: &'static str| Candidate {
         id: None,
         in_pod: Some((uid, name)),
-        mounted: Mounted::Unknown,
+        mounted: &Mounted::Unknown,
     };
     for place in ["/dev/termination-log", "/chosen/by/the/pod"] {
         let mounts = format!("{of_sandbox}{hosts}{}", mount(&log, place));
@@ -130,7 +178,7 @@ fn the_kubelets_mounts_tell_pod_and_container() {
         assert!(!own.is(&in_pod(UID, "sidecar")));
         assert!(!own.is(&in_pod("another", "agent")));
         assert!(
-            !own.is(&docker(&sandbox, Mounted::Unknown)),
+            !own.is(&docker(&sandbox, &Mounted::Unknown)),
             "the sandbox is not ours"
         );
     }
@@ -146,5 +194,5 @@ fn the_kubelets_mounts_tell_pod_and_container() {
     // A volume of the pod does not tell.
     let volume = format!("/pods/{UID}/volumes/kubernetes.io~empty-dir/x");
     let own = OwnContainer::from_parts("0::/", &mount(&volume, "/data"), "");
-    assert_eq!(own, OwnContainer::default());
+    assert_eq!(own.pod, None);
 }

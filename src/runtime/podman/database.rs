@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::Statx;
 
 use crate::lock::lock;
+use crate::runtime::bounded_reason::reason_of;
 use crate::runtime::file::{describe, FileId};
 use crate::runtime::id::ContainerId;
 use crate::runtime::podman::config::Configured;
@@ -169,10 +170,9 @@ impl Databases {
             }
             match self.refresh(&mut all, &path, read) {
                 Refreshed::Missing => {}
-                Refreshed::Busy => answer = Answer::Busy,
+                Refreshed::Busy => return Answer::Busy,
                 Refreshed::Known(known) => match known.containers.get(id) {
                     Some(configured) => return Answer::Configured(Arc::clone(configured)),
-                    None if answer == Answer::Busy => {}
                     None if known.failure.is_some() => answer = Answer::Unreadable,
                     None => {
                         known.lacking.insert(*id);
@@ -186,14 +186,32 @@ impl Databases {
         answer
     }
 
-    /// The containers that were looked for in `storage` and are in none of its databases, of which
-    /// this is one.
-    pub fn lacking(&self, storage: &SafePath) -> Option<(SafePath, HashSet<ContainerId>)> {
-        let all = lock(&self.known);
-        kinds(storage).find_map(|(path, _)| {
-            let lacking = &all.get(path.as_ref())?.lacking;
-            (!lacking.is_empty()).then(|| (path, lacking.clone()))
-        })
+    /// Those of the `listed` containers, `most` of them, that were looked for in `storage` and are
+    /// in none of its databases, of which this is one. Others are forgotten: a user can make and
+    /// remove any number.
+    pub fn lacking(
+        &self,
+        storage: &SafePath,
+        listed: impl Iterator<Item = ContainerId> + Clone,
+        most: usize,
+    ) -> Option<(SafePath, Vec<ContainerId>)> {
+        let mut all = lock(&self.known);
+        let mut first = None;
+        for (path, _) in kinds(storage) {
+            let Some(known) = all.get_mut(path.as_ref()) else {
+                continue;
+            };
+            if known.lacking.is_empty() {
+                continue;
+            }
+            let lacking = listed.clone().filter(|id| known.lacking.contains(id));
+            let lacking: Vec<ContainerId> = lacking.collect();
+            known.lacking = lacking.iter().copied().collect();
+            if first.is_none() && !lacking.is_empty() {
+                first = Some((path, lacking.into_iter().take(most).collect()));
+            }
+        }
+        first
     }
 
     /// The databases of these storages that cannot be read, with the reasons.
@@ -229,6 +247,14 @@ impl Databases {
         path: &SafePath,
         read: Read,
     ) -> Refreshed<'a> {
+        let now = Instant::now();
+        let new = || Known::new(now);
+        let is_paused = |known: &Known| known.busy.is_some() && now < known.next;
+        // A user may have a thousand containers in it.
+        if all.get(path.as_ref()).is_some_and(is_paused) {
+            let known = all.entry(path.to_path_buf()).or_insert_with(new);
+            return known.stay_busy(now);
+        }
         // Taken before the read, so a change during the read causes another one next time.
         let version = match path.stat() {
             Ok(stat) => {
@@ -243,10 +269,7 @@ impl Databases {
             Err(_) => None,
         };
         make_room(all, path);
-        let now = Instant::now();
-        let known = all
-            .entry(path.to_path_buf())
-            .or_insert_with(|| Known::new(now));
+        let known = all.entry(path.to_path_buf()).or_insert_with(new);
         if known.version.is_some() && known.version == version {
             return Refreshed::Known(known);
         }
@@ -261,7 +284,9 @@ impl Databases {
             };
             match Configured::parse(json) {
                 Ok(configured) => drop(containers.insert(id, Arc::new(configured))),
-                Err(error) => failure = Some(format!("container {}: {error}", id.short())),
+                Err(error) => {
+                    failure = Some(format!("container {}: {}", id.short(), reason_of(&error)));
+                }
             }
         };
         let result = read(path, self.most_bytes, &mut take);

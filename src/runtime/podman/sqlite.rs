@@ -34,6 +34,7 @@ use rustix::fs::fstat;
 use rustix::time::{clock_gettime, ClockId};
 
 use crate::runtime::bounded_file::read_up_to;
+use crate::runtime::bounded_reason::reason_of;
 use crate::runtime::podman::database::Failure;
 use crate::runtime::podman::wal::{self, Wal};
 use crate::runtime::safe_path::SafePath;
@@ -101,7 +102,7 @@ pub(super) fn read(
     };
     open(bytes)
         .and_then(|database| each_row(&database, &mut take))
-        .map_err(|error| Failure::Unreadable(error.to_string()))
+        .map_err(|error| Failure::Unreadable(reason_of(&error)))
 }
 
 /// A file of SQLite beside a database.

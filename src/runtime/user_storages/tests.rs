@@ -3,7 +3,7 @@ use std::os::unix::fs::symlink;
 use rustix::process::geteuid;
 
 use super::*;
-use crate::runtime::docker::ContainerMetadata;
+use crate::runtime::metadata::ContainerMetadata;
 use crate::runtime::podman::Podman;
 use crate::runtime::seam::{Found, Runtime};
 
@@ -310,6 +310,47 @@ fn a_storage_is_found_where_the_settings_of_its_user_or_of_the_machine_move_it()
     );
 }
 
+#[test]
+fn settings_that_are_not_valid_are_said_and_the_usual_storage_is_read() {
+    for (of_user, text, reason) in [
+        (
+            true,
+            "[storage]\ngraphroot = /srv",
+            "it is not valid: line 2",
+        ),
+        (true, "[storage", "it is not valid: line 1"),
+        (true, "storage = 1\nstorage = 2", "it is not valid: line"),
+        (
+            true,
+            "[storage]\ngraphroot = 7",
+            "it is not valid: graphroot is not a text",
+        ),
+        (
+            true,
+            "[storage]\ngraphroot = \"srv\"",
+            "`srv` is not an absolute path",
+        ),
+        (false, "[storage", "it is not valid: line 1"),
+    ] {
+        let mut homes = Homes::new();
+        homes.user("ada");
+        with_container(&homes.path("home/ada/.local/share/containers/storage"), 'a');
+        let file = match of_user {
+            true => homes.path("home/ada/.config/containers/storage.conf"),
+            false => homes.path("etc/containers/storage.conf"),
+        };
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, text).unwrap();
+        let (found, said) = homes.list(&["ada"]);
+        assert_eq!((found.len(), said.len()), (1, 1), "{text}: {said:?}");
+        let name = file.display().to_string();
+        assert!(
+            said[0].contains(&name) && said[0].contains(reason),
+            "{said:?}"
+        );
+    }
+}
+
 /// A user moves the storage to a place of somebody else's, or behind a symlink; and settings
 /// that are no plain file are not followed.
 #[test]
@@ -361,7 +402,7 @@ fn settings_lead_a_reader_nowhere_that_is_not_the_users() {
     let (found, said) = homes.list(&["trent"]);
     assert_eq!(names(&found), [("trent".to_owned(), id('c'))]);
     assert!(
-        said[0].contains("storage.conf") && said[0].contains("is not found"),
+        said[0].contains("storage.conf") && said[0].contains("symlink"),
         "{said:?}"
     );
 

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
-use crate::runtime::docker::{LogDriver, JSON_FILE_DRIVER};
 use crate::runtime::id::ContainerId;
+use crate::runtime::log_driver::{LogDriver, JSON_FILE_DRIVER};
 use crate::source::api::Inspected;
 
 /// A container in the list.

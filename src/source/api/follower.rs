@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use hyper::StatusCode;
 
 use crate::format::position::Timestamp;
-use crate::runtime::docker::JOURNALD_DRIVER;
 use crate::runtime::id::ContainerId;
+use crate::runtime::log_driver::JOURNALD_DRIVER;
 use crate::source::api::connection::{get, Answer, StreamBody};
 use crate::source::api::context::{Context, Follow};
 use crate::source::api::entries::EntryDecoder;

@@ -49,8 +49,9 @@ mod tests;
 use std::collections::BTreeMap;
 
 use crate::format::position::{Stream, Timestamp};
-use crate::runtime::docker::{split_env, ContainerMetadata};
+use crate::runtime::docker::split_env;
 use crate::runtime::id::ContainerId;
+use crate::runtime::metadata::ContainerMetadata;
 use crate::runtime::Api;
 
 pub use crate::source::api::thread::DockerThread;

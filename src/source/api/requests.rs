@@ -17,6 +17,7 @@ use hyper::StatusCode;
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::time::timeout;
 
+use crate::runtime::bounded_reason::reason_of;
 use crate::runtime::id::ContainerId;
 use crate::source::api::answers::{self, Listed};
 use crate::source::api::connection::{get, ANSWER_DEADLINE};
@@ -150,5 +151,5 @@ impl Requests {
 }
 
 fn decoded<T>(answer: Result<T, serde_json::Error>) -> Result<T, RequestError> {
-    answer.map_err(|error| RequestError::Failed(format!("invalid answer: {error}")))
+    answer.map_err(|error| RequestError::Failed(format!("invalid answer: {}", reason_of(&error))))
 }

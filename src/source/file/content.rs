@@ -14,7 +14,7 @@ use crate::source::file::gzip::GzipContent;
 
 /// Bytes compared at the end of what two files may have in common. Entries have times in
 /// nanoseconds, so equal ones at equal offsets are the same.
-const TAIL_BYTES: u64 = 64 * 1024;
+pub const TAIL_BYTES: u64 = 64 * 1024;
 
 /// An open file of a log.
 pub enum Content {
@@ -109,10 +109,18 @@ impl Content {
 
 /// Whether two files have the same bytes in this range.
 pub fn have_same(one: &File, other: &File, from: u64, to: u64) -> io::Result<bool> {
-    let mut bytes = [vec![0; (to - from) as usize], vec![0; (to - from) as usize]];
-    Ok(read_exact_at(one, &mut bytes[0], from)?
-        && read_exact_at(other, &mut bytes[1], from)?
-        && bytes[0] == bytes[1])
+    have_same_at([(one, from), (other, from)], to - from)
+}
+
+/// Whether two files have the same bytes at these offsets, this many.
+pub fn have_same_at(places: [(&File, u64); 2], length: u64) -> io::Result<bool> {
+    let mut bytes = [vec![0; length as usize], vec![0; length as usize]];
+    for (bytes, (file, from)) in bytes.iter_mut().zip(places) {
+        if !read_exact_at(file, bytes, from)? {
+            return Ok(false);
+        }
+    }
+    Ok(bytes[0] == bytes[1])
 }
 
 /// Whether two files have the same bytes directly before this offset.

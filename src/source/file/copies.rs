@@ -90,7 +90,14 @@ pub fn copies_of(
             Sought::Unfinished => return Ok(None),
             Sought::Here(mut candidate) => {
                 candidate.number = front.number;
-                let other = copies.rest.replace(*candidate);
+                let has_more = match &copies.rest {
+                    Some(rest) => has_more(&candidate, rest, front.unread()),
+                    None => true,
+                };
+                let other = match has_more {
+                    true => copies.rest.replace(*candidate),
+                    false => Some(*candidate),
+                };
                 copies.read.extend(other.as_ref().map(KnownFile::of));
             }
             Sought::Elsewhere if copies.rest.is_some() || files.knows(file, &head)? => {}
@@ -99,6 +106,18 @@ pub fn copies_of(
         }
     }
     Ok(Some(copies))
+}
+
+/// Whether one copy of a truncated file has more of its rest than another; `seen` is how much there
+/// was. Somebody may have made one before the last lines were written.
+fn has_more(one: &Generation, other: &Generation, seen: u64) -> bool {
+    // How much is in an archive shows at its end only, so it comes after a file that has all.
+    let rest_of = |copy: &Generation| match copy.plain_file() {
+        Some(_) if copy.unread() >= seen => (2, copy.unread()),
+        Some(_) => (0, copy.unread()),
+        None => (1, copy.unread()),
+    };
+    rest_of(one) > rest_of(other)
 }
 
 /// Searches the listed archives for the content of a deleted file, up to the offset read.

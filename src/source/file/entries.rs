@@ -119,10 +119,7 @@ impl Entries<'_, '_> {
 
     #[inline(always)]
     fn take_units<F: Format>(&mut self, range: Range<usize>, format: &mut F) {
-        self.assembler.set_pieces(match F::IS_TAGGED {
-            true => Pieces::Tagged,
-            false => Pieces::Close,
-        });
+        self.assembler.set_pieces(Pieces::of_files(F::IS_TAGGED));
         if self.slice.is_whole() && !F::IS_LINES {
             // What has no end was never completed.
             self.note_corrupt(range.start, range.len() as u64);

@@ -1,7 +1,10 @@
 //! What a file is that the runtime did not name: part of a log, an archive that cannot be read,
-//! or something else. Its content shows that, of which only the beginning is read.
+//! or something else. Its content shows that, of which only the beginning is read; of an archive that is
+//! being made, its name.
 
+use std::ffi::OsStr;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::format::layout::{Layout, Stretch};
@@ -26,6 +29,9 @@ const UNSUPPORTED: [(&[u8], &str); 7] = [
     (b"\x5d\0\0", "lzma"),
     (b"PK\x03\x04", "zip"),
 ];
+
+/// How the names of compressed files end.
+const ARCHIVES: [&str; 8] = [".gz", ".zst", ".xz", ".bz2", ".lz4", ".Z", ".lzma", ".zip"];
 
 /// Later than all entries.
 pub const BEHIND_ALL: Timestamp = Timestamp {
@@ -95,6 +101,22 @@ pub fn examine(path: &SafePath, id: FileId, expected: Option<Layout>) -> io::Res
         }
         None => Examined::Other,
     })
+}
+
+/// What a file with this name may be an archive of, or the beginning of one: a program may write it
+/// under a name for the time being (`NAME.gz.tmp`, `.NAME.gz.Xy12`).
+pub fn originals_of(path: &Path) -> impl Iterator<Item = PathBuf> + '_ {
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let name = name.strip_prefix('.').unwrap_or(name);
+    ARCHIVES
+        .iter()
+        .flat_map(|end| name.match_indices(end))
+        .map(|(at, _)| path.with_file_name(&name[..at]))
+}
+
+/// Whether a file has the name of an archive.
+pub fn has_end_of_archive(name: &str) -> bool {
+    ARCHIVES.iter().any(|end| name.ends_with(end))
 }
 
 /// Reads the first bytes of a file, without the hole of NULs that a copy may begin with.

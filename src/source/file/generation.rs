@@ -10,6 +10,7 @@ use std::time::Instant;
 use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker};
 use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::format::layout::Layout;
+use crate::format::position::Timestamp;
 use crate::runtime::file::{bytes_on_disk, open_regular, stat_file, FileId};
 use crate::runtime::safe_path::{Base, SafePath};
 use crate::source::file::content::{self, Content};
@@ -196,6 +197,11 @@ impl Generation {
         std::mem::take(&mut self.vanished)
     }
 
+    /// Takes back a number that could not be counted yet.
+    pub fn put_back_vanished(&mut self, bytes: u64) {
+        self.vanished += bytes;
+    }
+
     /// The fingerprint of the file's head, as far as it has been read.
     pub fn fingerprint(&self) -> Fingerprint {
         self.head.fingerprint
@@ -293,6 +299,11 @@ impl Generation {
             let name = self.path.file_name().unwrap_or_default().to_string_lossy();
             Layout::by_name(&name)
         })
+    }
+
+    /// The time of the last entry that was read, if that is known.
+    pub fn last_time(&self) -> Option<Timestamp> {
+        self.layout?.first_time(&self.marker)
     }
 
     /// Returns the checkpoint at `offset`; `preceding` holds at least the `MARKER_BYTES`

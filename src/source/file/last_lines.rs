@@ -11,6 +11,7 @@ use flate2::read::MultiGzDecoder;
 use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
 use crate::format::layout::{Layout, Piece};
 use crate::format::position::{PerStream, Stream, Timestamp};
+use crate::pipeline::partial::{Pieces, TAGGED_LINE_GRACE};
 use crate::runtime::bounded_file::read_at_most;
 use crate::runtime::file::{is_permanent, read_exact_at};
 use crate::source::file::generation::{Generation, ENTRY_CAP};
@@ -21,8 +22,9 @@ use crate::source::file::listing::ListedFile;
 const BLOCK_BYTES: usize = 64 * 1024;
 /// Compressed files with more content than this are not searched: reading begins after them.
 const MOST_UNPACKED: u64 = 64 << 20;
-/// How far back the beginning of a line of the other stream is looked for, in bytes.
-const LOOK_BACK: usize = 1 << 20;
+/// How far back the beginning of a line of the other stream is looked for, in bytes: past a line
+/// of each stream of `Partial_Max_Size` (1 MB by default) in which six bytes stand for one.
+const LOOK_BACK: usize = 16 << 20;
 /// Bytes before an offset that identify it.
 const PRECEDING_BYTES: u64 = 1024;
 
@@ -57,6 +59,8 @@ struct Walk {
     begins: PerStream<Option<StreamCheckpoint>>,
     /// Bytes passed since one stream has its beginning.
     passed: usize,
+    /// Whether one stream has its beginning and no earlier entry can be of the other one's line.
+    is_past_lines: bool,
     /// Where the walk ended before the first file.
     stopped_at: Option<StreamCheckpoint>,
 }
@@ -69,25 +73,31 @@ impl Walk {
             time: [None; 2],
             begins: [None; 2],
             passed: 0,
+            is_past_lines: false,
             stopped_at: None,
         }
     }
 
     fn is_over(&self) -> bool {
-        self.begins.iter().all(Option::is_some) || self.passed > LOOK_BACK
+        let has_begins = self.begins.iter().all(Option::is_some);
+        has_begins || self.is_past_lines || self.passed > LOOK_BACK
     }
 
-    /// Passes an entry; whether the wanted lines begin after it. The pieces of a line have the
-    /// same time unless they are tagged.
-    fn passes(&mut self, piece: Piece, is_tagged: bool) -> bool {
+    /// Passes an entry; whether the wanted lines begin after it.
+    fn passes(&mut self, piece: Piece, pieces: Pieces) -> bool {
         let stream = piece.stream.index();
         if self.begins[stream].is_some() {
+            // No two pieces of a line are further apart. An entry without a valid time tells
+            // nothing.
+            let gap = |other: Timestamp| piece.time.elapsed_until(other);
+            let is_apart = self.time[1 - stream].is_some_and(|it| gap(it) >= TAGGED_LINE_GRACE);
+            self.is_past_lines |= is_apart && piece.time != Timestamp::default();
             return false;
         }
         let continues = match self.time[stream] {
             // Nothing follows.
             None => false,
-            Some(time) => !piece.ends_line && (is_tagged || time == piece.time),
+            Some(time) => !piece.ends_line && pieces.continues_piece(&piece, time),
         };
         if !continues {
             if self.lines == self.wanted {
@@ -193,7 +203,7 @@ impl Backwards {
             }
             let start = block.len() - length;
             if let Some(piece) = self.layout.first_piece(&block[start..]) {
-                if walk.passes(piece, self.layout.is_tagged()) {
+                if walk.passes(piece, Pieces::of_files(self.layout.is_tagged())) {
                     if let Some(here) = self.checkpoint_at(end)? {
                         walk.begin(piece.stream, here);
                     }

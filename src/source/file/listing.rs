@@ -11,10 +11,9 @@
 //! place among the others is that of the time of its first entry.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
-use std::ffi::OsStr;
+use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::fs::{FileType, Statx};
 use rustix::io::Errno;
@@ -24,7 +23,9 @@ use crate::format::position::Timestamp;
 use crate::runtime::file::{describe, is_shortage, FileId};
 use crate::runtime::safe_path::{Folder, SafePath};
 use crate::runtime::{FileRank, LogFiles};
-use crate::source::file::foreign::{examine, Examined, BEHIND_ALL};
+use crate::source::file::foreign::{
+    examine, has_end_of_archive, originals_of, Examined, BEHIND_ALL,
+};
 
 /// Limit on the names read from a log's folder; rotation leaves a few.
 const MOST_NAMES: usize = 10_000;
@@ -41,8 +42,8 @@ const MOST_RENAMED_OF_USER: usize = 64;
 const MOST_FOLDERS: usize = 8;
 /// Docker's own folders beside a log.
 const FOLDERS_WITHOUT_LOGS: [&str; 3] = ["checkpoints", "mounts", "local-logs"];
-/// How the names of compressed files end.
-const ARCHIVES: [&str; 8] = [".gz", ".zst", ".xz", ".bz2", ".lz4", ".Z", ".lzma", ".zip"];
+/// In nanoseconds. Some programs give an archive the time of its original in whole seconds.
+const SECOND: u64 = 1_000_000_000;
 
 /// The identity of a file that cannot be examined.
 const UNKNOWN: FileId = FileId {
@@ -93,10 +94,13 @@ pub struct Listed {
     pub unreadable: Vec<UnreadableFile>,
     /// What has the name of a rotated or earlier file and is none: a pipe, a folder, a device.
     pub no_files: Vec<SafePath>,
-    /// How many there are besides, which are older or not named after the log.
+    /// How many there are besides, which are older.
     pub surplus: usize,
-    /// A name changed before its file was examined, so that a file may be missing.
-    has_changed: bool,
+    /// How many files with other names there are beyond those that are looked at.
+    pub unexamined: usize,
+    /// Names kept changing before their files were examined, so that a file may be missing: nothing
+    /// is to be concluded from that.
+    pub has_changed: bool,
 }
 
 /// A file that the runtime did not name, as found.
@@ -289,30 +293,23 @@ impl Names {
         self.ranked
             .dedup_by_key(|file| (file.rank.run, file.rank.age));
         let rotated = self.ranked.iter().filter(|file| !file.is_current());
-        let plain: HashSet<PathBuf> = rotated
-            .map(|file| file.path.to_path_buf())
-            .chain(self.renamed.iter().map(|file| file.path.to_path_buf()))
+        let plain: HashMap<PathBuf, SafePath> = rotated
+            .map(|file| &file.path)
+            .chain(self.renamed.iter().map(|file| &file.path))
+            .map(|path| (path.to_path_buf(), path.clone()))
             .collect();
-        self.renamed
-            .retain(|file| !originals_of(&file.path).any(|original| plain.contains(&original)));
+        // An archive that is older than what has the name of its original is of another file.
+        let is_original_of = |original: &SafePath, file: &Renamed| {
+            let stat = original.stat();
+            stat.is_ok_and(|stat| modified(&stat) / SECOND <= file.modified / SECOND)
+        };
+        self.renamed.retain(|file| {
+            let mut originals = originals_of(&file.path).filter_map(|path| plain.get(&path));
+            !originals.any(|original| is_original_of(original, file))
+        });
         self.renamed
             .sort_by(|one, other| one.path.as_os_str().cmp(other.path.as_os_str()));
     }
-}
-
-/// What a file with this name may be an archive of, or the beginning of one: a program may write it
-/// under a name for the time being (`NAME.gz.tmp`, `.NAME.gz.Xy12`).
-fn originals_of(path: &Path) -> impl Iterator<Item = PathBuf> + '_ {
-    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-    let name = name.strip_prefix('.').unwrap_or(name);
-    ARCHIVES
-        .iter()
-        .flat_map(|end| name.match_indices(end))
-        .map(|(at, _)| path.with_file_name(&name[..at]))
-}
-
-fn has_end_of_archive(name: &str) -> bool {
-    ARCHIVES.iter().any(|end| name.ends_with(end))
 }
 
 fn is_regular(stat: &Statx) -> bool {
@@ -327,6 +324,12 @@ fn modified(stat: &Statx) -> u64 {
     time.since_epoch()
 }
 
+/// Whether a name now belongs to another file than it did, or to none. If not, that its file could
+/// not be opened lasts.
+fn has_changed(path: &SafePath, id: FileId) -> bool {
+    !path.stat().is_ok_and(|stat| describe(&stat).0 == id)
+}
+
 /// Adds the files of the log among those that the runtime did not name, each before the first
 /// one that begins later.
 fn place_renamed(log: &LogFiles, mut renamed: Vec<Renamed>, listed: &mut Listed) -> io::Result<()> {
@@ -335,8 +338,10 @@ fn place_renamed(log: &LogFiles, mut renamed: Vec<Renamed>, listed: &mut Listed)
         true => MOST_RENAMED_OF_USER,
         false => MOST_RENAMED,
     };
-    listed.surplus = renamed.len().saturating_sub(most);
-    renamed.truncate(most);
+    let unexamined = renamed.split_off(most.min(renamed.len()));
+    let is_named = |file: &&Renamed| file.is_named_after_log;
+    listed.surplus = unexamined.iter().filter(is_named).count();
+    listed.unexamined = unexamined.len() - listed.surplus;
     let layout = Layout::by_name(&log.prefix);
     let mut found = Vec::new();
     let mut has_empty = false;
@@ -366,7 +371,7 @@ fn place_renamed(log: &LogFiles, mut renamed: Vec<Renamed>, listed: &mut Listed)
             Ok(Examined::Unsupported(reason)) => io::Error::new(io::ErrorKind::Unsupported, reason),
             Ok(Examined::Other) => continue,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                listed.has_changed = true;
+                listed.has_changed |= has_changed(&file.path, file.id);
                 continue;
             }
             Err(error) if is_shortage(&error) => return Err(error),
@@ -383,7 +388,7 @@ fn place_renamed(log: &LogFiles, mut renamed: Vec<Renamed>, listed: &mut Listed)
     if found.is_empty() {
         return Ok(());
     }
-    let mut has_changed = false;
+    let mut is_any_gone = false;
     let first_of = |file: &ListedFile| {
         if file.is_current() {
             return None;
@@ -392,13 +397,13 @@ fn place_renamed(log: &LogFiles, mut renamed: Vec<Renamed>, listed: &mut Listed)
             Ok(Examined::Log { first, .. }) => Some(first),
             examined => {
                 let is_gone = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
-                has_changed |= examined.is_err_and(is_gone);
+                is_any_gone |= examined.is_err_and(is_gone) && has_changed(&file.path, file.id);
                 None
             }
         }
     };
     let mut firsts: Vec<Option<Timestamp>> = listed.files.iter().map(first_of).collect();
-    listed.has_changed |= has_changed;
+    listed.has_changed |= is_any_gone;
     // Of two that begin alike, one is a copy of the other's beginning.
     found.sort_by_key(|(first, _, file)| (*first, file.modified));
     for (first, is_gzip, file) in found {
@@ -550,9 +555,38 @@ mod tests {
         assert_eq!(names(dir.path()).0, ["x-json.log-1.gz", "x-json.log"]);
     }
 
-    /// Of an archive and its original, one is there at any time.
+    /// `gzip -c LOG > LOG.gz.20261126; : > LOG`, and a rotation since of one that was rotated.
     #[test]
-    fn while_archives_take_the_place_of_their_originals_none_is_ever_missing() {
+    fn an_archive_of_what_once_had_the_name_of_another_file_is_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes);
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, record(20).as_bytes()).unwrap();
+        let archive = encoder.finish().unwrap();
+        write("x-json.log.1", record(30).as_bytes()).unwrap();
+        write("x-json.log", record(39).as_bytes()).unwrap();
+        for name in [
+            "x-json.log.gz.1",
+            "x-json.log.gz.20261126",
+            "x-json.log.1.gz.20261126",
+        ] {
+            write(name, &archive).unwrap();
+            let written = std::fs::File::open(dir.path().join(name)).unwrap();
+            written.set_modified(std::time::UNIX_EPOCH).unwrap();
+            let (files, _) = names(dir.path());
+            assert_eq!(files, [name, "x-json.log.1", "x-json.log"]);
+            std::fs::remove_file(dir.path().join(name)).unwrap();
+        }
+        // It may be younger than the log: that is written, and no archive of it is being made.
+        write("x-json.log.gz.1", &archive).unwrap();
+        let (files, _) = names(dir.path());
+        assert_eq!(files, ["x-json.log.gz.1", "x-json.log.1", "x-json.log"]);
+    }
+
+    /// Of an archive and its original, one is there at any time. A reader that always came too
+    /// late is told so.
+    #[test]
+    fn while_archives_take_the_place_of_their_originals_none_is_ever_missing_unnoticed() {
         const FILES: usize = 150;
         let pause = || std::thread::sleep(std::time::Duration::from_millis(1));
         let dir = tempfile::tempdir().unwrap();
@@ -577,12 +611,12 @@ mod tests {
                 }
                 is_over.store(true, std::sync::atomic::Ordering::Release);
             });
-            while !is_over.load(std::sync::atomic::Ordering::Acquire) {
-                let (files, _) = names(dir.path());
-                assert!(
-                    files.iter().any(|name| name.starts_with("x-json.log-0")),
-                    "{files:?}"
-                );
+            let mut is_last = false;
+            while !is_last {
+                is_last = is_over.load(std::sync::atomic::Ordering::Acquire);
+                let listed = list(&LogFiles::numbered(path("x-json.log"))).unwrap();
+                let is_there = listed.files.iter().any(|file| file.is_renamed);
+                assert!(is_there || listed.has_changed && !is_last, "{listed:?}");
             }
         });
     }
@@ -623,7 +657,13 @@ mod tests {
         for number in 0..MOST_RENAMED + 3 {
             std::fs::write(path(&format!("x-json.log.old{number}")), record(20)).unwrap();
         }
+        for number in 0..5 {
+            std::fs::write(path(&format!("core.{number}")), record(20)).unwrap();
+        }
         let listed = list(&LogFiles::numbered(path("x-json.log"))).unwrap();
-        assert_eq!((listed.files.len(), listed.surplus), (MOST_RENAMED + 1, 3));
+        assert_eq!(
+            (listed.files.len(), listed.surplus, listed.unexamined),
+            (MOST_RENAMED + 1, 3, 5)
+        );
     }
 }

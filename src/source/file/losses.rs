@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::delivery::link::Link;
 use crate::format::rfc3339;
-use crate::runtime::docker::ContainerMetadata;
+use crate::runtime::metadata::ContainerMetadata;
 use crate::runtime::safe_path::SafePath;
 use crate::source::file::generation::Generation;
 use crate::source::file::listing::UnreadableFile;
@@ -29,6 +29,7 @@ pub struct Losses {
     /// Files that were there and are not opened.
     has_surplus: bool,
     surplus_report: Once,
+    unexamined_report: Once,
     no_file: Trouble<()>,
     missed: Paced,
     /// Truncations that lost nothing, and truncations that lost data.
@@ -48,6 +49,7 @@ impl Losses {
             unsaid: None,
             has_surplus: false,
             surplus_report: Once::default(),
+            unexamined_report: Once::default(),
             no_file: Trouble::paced(),
             missed: Paced::default(),
             truncated: Default::default(),
@@ -173,6 +175,20 @@ impl Losses {
         }
         self.surplus_report.report(|| {
             link.report(Event::FilesPassedOver {
+                name: of.title(),
+                short_id: self.account.short_id(),
+                files,
+            })
+        });
+    }
+
+    /// `files` that are not named after the log are not looked at; reported once.
+    pub fn unexamined(&mut self, link: &Link, of: &ContainerMetadata, files: u64) {
+        if files == 0 {
+            return;
+        }
+        self.unexamined_report.report(|| {
+            link.report(Event::FilesUnexamined {
                 name: of.title(),
                 short_id: self.account.short_id(),
                 files,

@@ -4,6 +4,7 @@ mod accepted;
 mod content;
 mod copies;
 mod create_counter;
+mod cut;
 mod entries;
 pub(super) mod extent;
 pub(super) mod feed;

@@ -12,6 +12,7 @@ use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
 use crate::format::position::{PerStream, Position, Timestamp};
 use crate::runtime::file::is_permanent;
 use crate::source::file::accepted::Accepted;
+use crate::source::file::cut::seek_kept;
 use crate::source::file::foreign::{examine, Examined};
 use crate::source::file::generation::Generation;
 use crate::source::file::known::{was_read_whole, Head};
@@ -166,6 +167,14 @@ fn find(
         let file = (begin.place.0 == index).then_some(file);
         return Ok(Some(Begin { file, ..begin }));
     }
+    if let Some(file) = current_without_beginning(listed, saved, checkpoint)? {
+        let place = (listed.len() - 1, file.read_offset());
+        return Ok(Some(Begin {
+            place,
+            file: Some(file),
+            ..Begin::default()
+        }));
+    }
     if let Some(index) = begins_like_current(listed, checkpoint)? {
         // An earlier state of the file, as from a backup, or one that was edited: the times of
         // its entries say what was delivered.
@@ -189,6 +198,23 @@ fn find(
         lost: Some(Lost::Generation(checkpoint.cursor.time)),
         ..begin_newer(listed, checkpoint, is_pod)
     }))
+}
+
+/// The current file, open behind what was read, if its beginning was cut off.
+fn current_without_beginning(
+    listed: &[ListedFile],
+    saved: &ContainerCheckpoint,
+    checkpoint: &StreamCheckpoint,
+) -> io::Result<Option<Generation>> {
+    let Some(current) = listed.last().filter(|file| file.is_current()) else {
+        return Ok(None);
+    };
+    let mut file = match Generation::open_listed(current) {
+        Err(error) if is_permanent(&error) => return Ok(None),
+        opened => opened?,
+    };
+    let times = saved.map(|stream| stream.cursor.time);
+    Ok(seek_kept(&mut file, checkpoint, &times)?.then_some(file))
 }
 
 /// The index of the current file if it begins as the file of a checkpoint whose offset it does

@@ -10,6 +10,7 @@ use crate::runtime::file::{is_shortage, stat_path};
 use crate::runtime::LogFiles;
 use crate::source::file::copies::{copies_of, unread_copies, Copies};
 use crate::source::file::create_counter::CreateCounter;
+use crate::source::file::cut::seek_kept;
 use crate::source::file::feed::Feed;
 use crate::source::file::generation::Generation;
 use crate::source::file::known::{is_held, is_same, Head};
@@ -92,8 +93,14 @@ impl Rotation {
         for _ in 0..OPEN_ATTEMPTS {
             let known = self.files.next_number;
             let listed = self.list(feed)?;
+            if listed.has_changed && self.files.open.is_empty() {
+                // Where reading begins depends on all files.
+                continue;
+            }
             let (metadata, surplus) = (feed.assembler.metadata(), listed.surplus as u64);
             feed.losses.passed_over(link, metadata, surplus);
+            let unexamined = listed.unexamined as u64;
+            feed.losses.unexamined(link, metadata, unexamined);
             feed.losses.no_file(link, listed.no_files.first());
             self.files.seen.keep_for(listed.files.len());
             let opened = match self.files.open.is_empty() {
@@ -292,10 +299,12 @@ impl Rotation {
         Ok(listed)
     }
 
-    /// The same, none if the folder is gone, and with it all copies.
+    /// The same, none if the folder is gone, and with it all copies. Fails with `NotFound` if one
+    /// may be missing.
     fn list_copies(&self, feed: &Feed) -> io::Result<Vec<ListedFile>> {
         match self.list(feed) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Ok(listed) if listed.has_changed => Err(io::ErrorKind::NotFound.into()),
             listed => Ok(listed?.files),
         }
     }
@@ -314,7 +323,7 @@ impl Rotation {
             return Ok(true);
         };
         let (number, checkpoint) = (front.number, front.resume_here());
-        let restarted = front.restarted(number)?;
+        let mut restarted = front.restarted(number)?;
         let (path, unread) = (front.path.clone(), front.unread());
         let (listed, copies) = if checkpoint.has_no_file() {
             (Vec::new(), Some(Copies::default()))
@@ -328,12 +337,23 @@ impl Rotation {
             return Ok(false);
         };
         self.search.end();
+        if copies.rest.is_none() {
+            // Its beginning may have been cut off, and the rest written over it.
+            let taken = front.last_time().into_iter();
+            let times = taken.chain(feed.accepted.saved.map(|stream| stream.cursor.time));
+            let times: Vec<_> = times.collect();
+            seek_kept(&mut restarted, &checkpoint, &times)?;
+        }
         feed.accepted.forget(number);
         match &copies.rest {
             Some(rest) => {
                 // Written after it was copied; how long an archive is shows at its end only.
                 let is_plain = rest.plain_file().is_some();
                 let lost = unread.saturating_sub(rest.unread()) * u64::from(is_plain);
+                feed.losses.truncated(link, path, lost);
+            }
+            None if restarted.read_offset() > 0 => {
+                let lost = unread.saturating_sub(restarted.unread());
                 feed.losses.truncated(link, path, lost);
             }
             None => {

@@ -13,13 +13,14 @@ use std::io;
 use crate::delivery::checkpoint::fingerprint::HEAD_BYTES;
 use crate::runtime::file::{is_permanent, stat_file};
 use crate::source::file::content::{have_same, have_same_before};
+use crate::source::file::cut::part_of;
 use crate::source::file::generation::Generation;
 use crate::source::file::listing::ListedFile;
 
 /// A file that has the content of the one being read.
 pub enum Successor {
-    /// It holds all of the old file's content, or an earlier state of it; it is open behind what
-    /// both have.
+    /// It holds all of the old file's content, or an earlier state of it, perhaps without the
+    /// beginning; it is open behind what both have.
     After(Generation),
     /// It begins the same, and something in it is changed: the times of its entries say what was
     /// delivered. It is open at the same offset if the change is behind that.
@@ -41,8 +42,11 @@ pub fn successor_of(held: &Generation, file: &ListedFile) -> io::Result<Option<S
     };
     let common = stat_file(old)?.1.min(stat_file(new)?.1);
     let head = common.min(HEAD_BYTES as u64);
-    if common == 0 || !have_same(old, new, 0, head)? {
+    if common == 0 {
         return Ok(None);
+    }
+    if !have_same(old, new, 0, head)? {
+        return Ok(part_of(held, next)?.map(Successor::After));
     }
     if have_same_before(old, new, common)? {
         next.seek_to_end_before(common)?;
@@ -120,8 +124,11 @@ mod tests {
             Some(("changed", 4_000 * entry))
         );
         assert_eq!(found(&old, &edited, 4_001 * entry), Some(("changed", 0)));
+        // Its beginning was cut off, and perhaps the same written on.
+        assert_eq!(found(&old, &entries(1..5_000), 70 * entry), after(4_999));
+        assert_eq!(found(&old, &entries(1..6_000), 70 * entry), after(4_999));
         // Another log: no entry is the same, or not even one is there.
-        assert_eq!(found(&old, &entries(1..5_000), 70 * entry), None);
+        assert_eq!(found(&old, &entries(5_000..9_000), 70 * entry), None);
         assert_eq!(found(&old, &old[..entry - 1], 70 * entry), None);
         assert_eq!(found(&old, "", 70 * entry), None);
         assert_eq!(found("", &old, 0), None);

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use crate::delivery::link::Link;
 use crate::format::layout::Layout;
 use crate::pipeline::template::RecordTemplate;
-use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::file::{has_name, is_permanent};
 use crate::runtime::id::ContainerId;
+use crate::runtime::metadata::ContainerMetadata;
 use crate::runtime::LogFiles;
 use crate::source::file::feed::{Feed, ReadContext};
 use crate::source::file::generation::HeldFile;
@@ -205,6 +205,15 @@ impl Tailer {
         }
     }
 
+    /// As [`Rotation::opens_unread_copies`]; what vanished is counted later if that fails.
+    fn opens_copies_of_vanished(&mut self, vanished: u64) -> io::Result<bool> {
+        let opens = self.rotation.opens_unread_copies(&self.feed);
+        if let (Err(_), Some(front)) = (&opens, self.rotation.files.open.front_mut()) {
+            front.put_back_vanished(vanished);
+        }
+        opens
+    }
+
     fn read_on(&mut self, context: &mut ReadContext<'_>) -> io::Result<Step> {
         let link = context.link;
         if self.rotation.search.is_under_way() {
@@ -236,7 +245,7 @@ impl Tailer {
                 // `found` belongs to the file, which is no longer the front once copies are
                 // opened.
                 let (is_unread, path) = (front.read_offset() == 0, front.path.clone());
-                if is_unread && self.rotation.opens_unread_copies(&self.feed)? {
+                if is_unread && self.opens_copies_of_vanished(vanished)? {
                     continue;
                 }
                 match is_behind {

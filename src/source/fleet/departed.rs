@@ -1,7 +1,7 @@
 //! The containers that are no longer listed: removed, or out of sight because the root or their
 //! folder was moved, unmounted or mounted over while their runtime goes on writing to it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use crate::delivery::link::Link;
@@ -13,9 +13,9 @@ use crate::source::roots::Root;
 use crate::source::schedule::Schedule;
 use crate::source::services::Services;
 
-/// How many containers of users are read on while they are out of sight: users can move any number
+/// How many containers of a user are read on while they are out of sight: a user can move any number
 /// of folders, and each keeps a descriptor.
-const MOST_HIDDEN_OF_USERS: usize = 64;
+const MOST_HIDDEN_OF_USER: usize = 64;
 
 impl Fleet {
     /// Handles the containers that no readable root lists any longer: those that were removed are
@@ -23,7 +23,7 @@ impl Fleet {
     pub(super) fn mark_unlisted(&mut self, listed: &HashSet<ContainerId>, turn: &mut Turn<'_>) {
         let places = |root: &Root| root.runtime.places(&root.dir);
         let places: Vec<Vec<PathBuf>> = self.roots.iter().map(places).collect();
-        let mut of_users = 0;
+        let mut of_users: HashMap<u32, usize> = HashMap::new();
         for (key, container) in &mut self.containers {
             if listed.contains(container.id()) {
                 if std::mem::take(&mut container.is_hidden) {
@@ -38,11 +38,14 @@ impl Fleet {
             if !(is_readable || root.is_missing()) || may_be_listed(root, container) {
                 continue;
             }
-            let is_of_user = container.found().owner.is_some();
-            container.is_hidden = container.is_out_of_sight(&places[container.root])
-                && !(is_of_user && of_users >= MOST_HIDDEN_OF_USERS);
+            let user = container.found().dir.user();
+            let of_user = user.map(|uid| of_users.entry(uid).or_default());
+            let has_room = of_user
+                .as_ref()
+                .is_none_or(|count| **count < MOST_HIDDEN_OF_USER);
+            container.is_hidden = has_room && container.is_out_of_sight(&places[container.root]);
             if container.is_hidden {
-                of_users += usize::from(is_of_user);
+                of_user.into_iter().for_each(|count| *count += 1);
             } else if is_readable {
                 end(key, container, turn.schedule);
             }

@@ -21,6 +21,7 @@ use crate::source::journal::scan::Scan;
 use crate::source::journal::seam::Seek;
 use crate::source::journal::trust::{Program, Writer};
 use crate::source::piece_times::PieceTimes;
+use crate::telemetry::event::journal::JournalEvent;
 use crate::telemetry::event::Event;
 use crate::telemetry::throttle::Once;
 
@@ -188,11 +189,11 @@ impl Journaled {
         let last = taken.into_iter().max_by_key(|place| place.received);
         let last = rfc3339::format(last.unwrap_or_default().time());
         self.loss.report(|| {
-            link.report(Event::JournalVacuumed {
+            link.report(Event::Journal(JournalEvent::Vacuumed {
                 name,
                 short_id,
                 last,
-            })
+            }))
         });
     }
 

@@ -23,6 +23,7 @@ use crate::delivery::link::Link;
 use crate::runtime::id::ContainerId;
 use crate::source::journal::scan::{Scan, Step};
 use crate::source::journal::seam::{Journal, JournalLibrary, Seek};
+use crate::telemetry::event::journal::JournalEvent;
 use crate::telemetry::event::Event;
 use crate::telemetry::trouble::Trouble;
 
@@ -285,7 +286,8 @@ impl SharedJournal {
         match self.read_on(resumed, begin, until, link, take) {
             Ok(progress) => {
                 resumed.note_place();
-                self.trouble.end(|| link.report(Event::JournalReadable));
+                self.trouble
+                    .end(|| link.report(Event::Journal(JournalEvent::Readable)));
                 progress
             }
             Err(error) => {
@@ -300,8 +302,9 @@ impl SharedJournal {
 
     fn fail(&mut self, error: &io::Error, link: &Link) -> Progress {
         let reason = error.to_string();
-        self.trouble
-            .begin((), || link.report(Event::JournalUnreadable { reason }));
+        self.trouble.begin((), || {
+            link.report(Event::Journal(JournalEvent::Unreadable { reason }))
+        });
         Progress::Failed
     }
 

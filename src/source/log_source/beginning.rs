@@ -1,7 +1,7 @@
 //! Where a log begins for us that is to be read from the end of what exists.
 
 use crate::delivery::checkpoint::ContainerCheckpoint;
-use crate::runtime::docker::LogDriver;
+use crate::runtime::log_driver::LogDriver;
 use crate::source::choose;
 use crate::source::describe::Description;
 use crate::source::file::rotation::Start;

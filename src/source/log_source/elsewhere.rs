@@ -8,6 +8,7 @@ use crate::source::file::rotation::Start;
 use crate::source::journal::journaled::Journaled;
 use crate::source::log_source::{LogSource, Source};
 use crate::source::services::Surroundings;
+use crate::telemetry::event::journal::JournalEvent;
 use crate::telemetry::event::Event;
 
 impl LogSource {
@@ -118,6 +119,7 @@ impl LogSource {
             files,
         };
         let (name, short_id) = about.names();
-        around.link.report(Event::JournalBegins { name, short_id });
+        let begins = JournalEvent::Begins { name, short_id };
+        around.link.report(Event::Journal(begins));
     }
 }

@@ -518,3 +518,34 @@ fn json_has_the_documented_fields_and_the_exit_code_of_the_page() {
     }
     assert_eq!(json(&["--include", "name=web*"])["is_all_read"], true);
 }
+
+#[test]
+fn options_that_do_nothing_are_listed() {
+    let root = DockerRoot::new();
+    root.container('a', "web");
+    let (page, is_all_read) = check(
+        root.path(),
+        &[
+            "-o",
+            "Keep_Log=on",
+            "-o",
+            "Podman_Root=/none",
+            "--exclude",
+            "user=*",
+        ],
+    );
+    assert!(is_all_read, "{page}");
+    for inert in [
+        "option Keep_Log: it has no effect: Merge_Log is off",
+        "option Podman_Root: it has no effect: Runtime is docker",
+        "option Exclude user=*: it has no effect: no containers of users are read",
+    ] {
+        assert!(page.contains(inert), "{inert}: {page}");
+    }
+    let (page, _) = check(root.path(), &[]);
+    assert!(!page.contains("has no effect"), "{page}");
+    assert!(
+        page.contains("not set: each start of Fluent Bit sends every log again"),
+        "{page}"
+    );
+}

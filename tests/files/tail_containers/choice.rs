@@ -61,7 +61,11 @@ fn rules_choose_the_containers_and_exclude_wins() {
         read(&["--exclude", "name=web", "-o", "Exclude=name=cart"]),
         ["stock | ready"]
     );
-    assert_eq!(read(&["--include", "image=nginx*"]), [""; 0]);
+    let output = run(root.path(), &["--no-follow", "--include", "image=nginx*"]);
+    assert_eq!(
+        (output.status.code(), out(&output)),
+        (Some(1), String::new())
+    );
 }
 
 #[test]

@@ -124,6 +124,27 @@ fn a_line_in_pieces_is_one_of_the_last_lines() {
     );
 }
 
+/// Docker before 18.06: each piece has a time of its own.
+#[test]
+fn a_line_whose_pieces_have_times_of_their_own_is_one_of_the_last_lines() {
+    let full = "x".repeat(16_384);
+    for rest in ["y".repeat(40_000 - 2 * 16_384), String::new()] {
+        for apart in [1, 50_000_000] {
+            let root = DockerRoot::new();
+            let mut web = root.container('a', "web");
+            let time = |number: u32| format!("2023-11-14T22:13:21.{:09}Z", number * apart);
+            web.line("before");
+            web.piece("stdout", &full, &time(1));
+            web.piece("stdout", &full, &time(2));
+            web.piece("stdout", &format!("{rest}\n"), &time(3));
+            web.piece("stdout", "last\n", "2023-11-14T22:13:22Z");
+            let shown = out(&run(root.path(), &["--no-follow", "-n", "2"]));
+            let expected = format!("web | {full}{full}{rest}\nweb | last\n");
+            assert!(shown == expected, "{apart} ns: {} bytes", shown.len());
+        }
+    }
+}
+
 #[test]
 fn docker_is_asked_for_the_last_lines_of_what_only_it_has() {
     let root = DockerRoot::new();
@@ -158,6 +179,30 @@ fn lines_are_printed_until_a_time_and_the_last_of_those() {
     assert_eq!(until(&["-n", "3"]), texts("web", 12..15));
     let since = ["--since", "2023-11-14T22:13:20.000000011Z"];
     assert_eq!(until(&since), texts("web", 10..15));
+}
+
+/// Such as two tasks of one name, or one that was made again.
+#[test]
+fn of_two_containers_of_one_name_each_has_its_last_lines_before_a_time() {
+    let root = DockerRoot::new();
+    for digit in ['a', 'b'] {
+        let mut web = root.container(digit, "web");
+        for number in 0..5 {
+            web.line(&format!("line {number} of {digit}"));
+        }
+    }
+    let until = ["--until", "2023-11-14T22:13:21Z", "-n", "2"];
+    let output = by_default(root.path(), &until).output();
+    let text = out(&output.expect("it runs"));
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    let want = [
+        "web | line 3 of a",
+        "web | line 3 of b",
+        "web | line 4 of a",
+        "web | line 4 of b",
+    ];
+    assert_eq!(lines, want);
 }
 
 #[test]
@@ -285,7 +330,7 @@ fn the_version_names_program_and_abi_and_the_help_fits_80_columns() {
     let expected = format!("tail-containers {} (", env!("CARGO_PKG_VERSION"));
     assert!(version.starts_with(&expected), "{version}");
     assert!(
-        version.ends_with("plugin ABI: Fluent Bit 3.0 to 5.1)\n"),
+        version.ends_with("plugin ABI: Fluent Bit 2.1 to 5.1)\n"),
         "{version}"
     );
     let mut command = Command::new(program());

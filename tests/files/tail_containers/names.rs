@@ -158,8 +158,11 @@ fn without_rights_it_says_sudo() {
     log.line("hello");
     let shown = |arguments: &[&str]| {
         let mut command = as_nobody(&NO_CAPABILITY, NOBODY, &program);
-        command.args(["--runtime", "docker", "--docker-root"]);
-        command.arg(root.path()).args(arguments);
+        command.args(["--no-follow", "--tail=all", "--runtime", "docker"]);
+        command
+            .arg("--docker-root")
+            .arg(root.path())
+            .args(arguments);
         command.output().expect("setpriv runs")
     };
     let fails = |folder: &str| {

@@ -55,7 +55,7 @@ static void resume_job(void *argument)
 /* Still inside the append. The host marks the instance paused only after cb_pause has returned. */
 static void protect_memory(struct flb_input_instance *ins)
 {
-    if (ins->limit == 0 || ins->limitless || ins->held < ins->limit || is_paused(ins)) return;
+    if (ins->limit == 0 || ins->storage_type != IN_MEMORY || ins->held < ins->limit || is_paused(ins)) return;
     LOG(WARN, "[input] %s paused (mem buf overlimit %llu/%llu)", flb_input_name(ins), ins->held, ins->limit);
     if (ins->threaded) {
         ins->pause_due = true;

@@ -32,25 +32,18 @@ static int split(char *line, char **words)
 static int take_core_option(struct flb_input_instance *ins, const char *key, char *value)
 {
     static const char *const levels[] = { "off", "error", "warn", "info", "debug", "trace" };
-    long long size;
 
     if (strcasecmp(key, "tag") == 0) return 1;   /* the records file shows only tags that the plugin gave */
     if (strcasecmp(key, "alias") == 0) {
         ins->alias = value;
         return 1;
     }
-    if (strcasecmp(key, "mem_buf_limit") == 0) {
-        size = bytes_of(value);
-        ins->limit = size;
-        return size != -1 ? 1 : -1;
+    if (strcasecmp(key, "mem_buf_limit") == 0 || strcasecmp(key, "storage.type") == 0) {
+        return set_storage(ins, key, value) == 0 ? 1 : -1;
     }
     if (strcasecmp(key, "threaded") == 0) {
         ins->threaded = is_one_of(value, "true", "on", "yes");
         return ins->threaded || is_one_of(value, "false", "off", "no") ? 1 : -1;
-    }
-    if (strcasecmp(key, "storage.type") == 0) {
-        ins->limitless = strcasecmp(value, "memory") != 0;
-        return is_one_of(value, "memory", "filesystem", "memrb") ? 1 : -1;
     }
     if (strcasecmp(key, "log_level") == 0) {
         for (ins->log_level = CLOGS_FLB_LOG_TRACE; ins->log_level >= 0; ins->log_level--) {

@@ -26,6 +26,29 @@ const char *flb_input_get_property(const char *key, struct flb_input_instance *i
     return NULL;
 }
 
+/* Of the core options those that the plugin finds in this way, with what is no instance. */
+static int set_storage(struct flb_input_instance *ins, const char *key, const char *value)
+{
+    if (strcasecmp(key, "mem_buf_limit") == 0) {
+        ins->limit = bytes_of(value);
+        return bytes_of(value) != -1 ? 0 : -1;
+    }
+    if (strcasecmp(key, "storage.type") == 0) {
+        ins->storage_type = strcasecmp(value, "filesystem") == 0 ? IN_FILES
+                            : strcasecmp(value, "memrb") == 0    ? IN_RING
+                                                                 : IN_MEMORY;
+        return is_one_of(value, "memory", "filesystem", "memrb") ? 0 : -1;
+    }
+    return -1;
+}
+
+#ifndef MISSING_PROPERTIES
+int flb_input_set_property(struct flb_input_instance *ins, const char *key, const char *value)
+{
+    return set_storage(ins, key, value);
+}
+#endif
+
 #ifndef MISSING_MEMORY
 size_t flb_input_chunk_total_size(struct flb_input_instance *ins)
 {
@@ -36,7 +59,8 @@ size_t flb_input_chunk_total_size(struct flb_input_instance *ins)
 /* The outputs take everything at once. */
 int flb_engine_flush(struct flb_config *config, void *plugin)
 {
-    (void) plugin;
+    /* Each instance is one of its only plugin. */
+    if (plugin != NULL && plugin != &config->plugin) return 0;
     for (int i = 0; i < config->instance_count; i++) {
         if (may_call(config->instances[i], __func__)) config->instances[i]->held = 0;
     }

@@ -13,6 +13,7 @@
  *              behind cb_resume (2): every later slot is read from the wrong place
  * -DMISSING_APPEND  a host that does not export flb_input_log_append_records
  * -DMISSING_MEMORY  a host that does not export flb_input_chunk_total_size
+ * -DMISSING_PROPERTIES  a host that does not export flb_input_set_property
  * -DUNWATCHED  a host that cannot watch a collector's descriptor, and closes it
  * -DMETRICS    a host that is built with metrics (metrics.h)
  * -DSELF_CHECK_LEAK, -DSELF_CHECK_OVERFLOW, -DSELF_CHECK_RACE  a host with that fault,
@@ -298,7 +299,7 @@ static void obey_for(struct flb_input_instance *ins, const char *command, const 
         ins->room = strtoull(number, NULL, 10);
     } else if (strcmp(command, "refuse-tag") == 0 && number != NULL) {
         snprintf(ins->refused_tag, sizeof(ins->refused_tag), "%s", strcmp(number, "none") == 0 ? "" : number);
-    } else if (strcmp(command, "limit") == 0 && number != NULL && !ins->limitless && bytes_of(number) != -1) {
+    } else if (strcmp(command, "limit") == 0 && number != NULL && ins->storage_type == IN_MEMORY && bytes_of(number) != -1) {
         ins->limit = bytes_of(number);
     } else {
         answer("error %s: unknown command, no number, or a limit this storage.type has not", command);

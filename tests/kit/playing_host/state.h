@@ -111,7 +111,7 @@ struct flb_input_instance {
     char              *alias;
     int                log_level;
     bool               threaded;
-    bool               limitless;        /* storage on disk or in a ring never pauses for memory */
+    enum { IN_MEMORY, IN_FILES, IN_RING } storage_type;   /* only the first pauses for memory */
     struct clogs_list_node *option_map;
     struct flb_config *config;
     void              *context;
@@ -162,6 +162,8 @@ OF_TYPE(clogs_append_fn)              flb_input_log_append_records;
 OF_TYPE(clogs_set_context_fn)         flb_input_set_context;
 extern size_t                         flb_input_chunk_total_size(struct flb_input_instance *ins);
 extern int                            flb_engine_flush(struct flb_config *config, void *plugin);
+extern int                            flb_input_set_property(struct flb_input_instance *ins, const char *key,
+                                                             const char *value);
 OF_TYPE(clogs_set_collector_event_fn) flb_input_set_collector_event;
 OF_TYPE(clogs_get_property_fn)        flb_input_get_property;
 OF_TYPE(clogs_input_name_fn)          flb_input_name;

@@ -49,7 +49,7 @@ pub fn as_nobody(capabilities: &[&str], group: u32, program: &Path) -> Command {
         .arg("--no-new-privs")
         .arg(program);
     command
-        .args(["--no-follow", "--tail=all", "-o", "Docker_Socket=off"])
+        .args(["-o", "Docker_Socket=off"])
         .stdin(Stdio::null());
     command
 }

@@ -77,6 +77,18 @@ impl Release {
         }
     }
 
+    /// Runs the compiled program.
+    fn command(self) -> Command {
+        match &runner()[..] {
+            [] => Command::new(self.program()),
+            [runner, arguments @ ..] => {
+                let mut command = Command::new(runner);
+                command.args(arguments).arg(self.program());
+                command
+            }
+        }
+    }
+
     /// The compiled program; compiled once in this process.
     fn program(self) -> PathBuf {
         static COMPILED: Mutex<Option<HashMap<Release, Arc<OnceLock<PathBuf>>>>> = Mutex::new(None);
@@ -96,10 +108,10 @@ impl Release {
         let switch = self.switch.unwrap_or_default();
         // What a sanitizer wants (scripts/sanitize); a program of its own then.
         let sanitizer = std::env::var("PLAYING_HOST_FLAGS").unwrap_or_default();
-        let kind = if sanitizer.is_empty() {
-            ""
-        } else {
-            "-sanitized"
+        let kind = match (sanitizer.is_empty(), runner().is_empty()) {
+            (false, _) => "-sanitized",
+            (true, false) => "-emulated",
+            (true, true) => "",
         };
         let name = format!(
             "playing_host-{}-{}{switch}{kind}",
@@ -113,6 +125,13 @@ impl Release {
         flags.extend(sanitizer.split_whitespace());
         compile("playing_host/playing_host.c", &name, &flags)
     }
+}
+
+/// What runs the compiled program where this machine cannot (scripts/test-release), a program
+/// with its arguments; `CC` is then a compiler for that machine.
+fn runner() -> Vec<String> {
+    let words = std::env::var("PLAYING_HOST_RUNNER").unwrap_or_default();
+    words.split_whitespace().map(str::to_owned).collect()
 }
 
 /// One accepted append.
@@ -187,7 +206,7 @@ impl PlayingHost {
     pub fn start(release: Release) -> PlayingHost {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let log = std::fs::File::create(folder.path().join("log")).expect("a log");
-        PlayingHost::start_in(folder, Command::new(release.program()), log.into())
+        PlayingHost::start_in(folder, release.command(), log.into())
     }
 
     /// As [`PlayingHost::start`], started by another program: `starter` with the
@@ -195,14 +214,14 @@ impl PlayingHost {
     pub fn start_by(mut starter: Command, release: Release) -> PlayingHost {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let log = std::fs::File::create(folder.path().join("log")).expect("a log");
-        starter.arg(release.program());
+        starter.args(runner()).arg(release.program());
         PlayingHost::start_in(folder, starter, log.into())
     }
 
     /// As [`PlayingHost::start`], printing its log to `log` instead of a file.
     pub fn start_with_log(release: Release, log: Stdio) -> PlayingHost {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        PlayingHost::start_in(folder, Command::new(release.program()), log)
+        PlayingHost::start_in(folder, release.command(), log)
     }
 
     fn start_in(folder: TempDir, mut command: Command, log: Stdio) -> PlayingHost {

@@ -100,6 +100,21 @@ impl<'a> Advice<'a> {
         self.for_intruder().to_owned()
     }
 
+    /// The fix for settings that may have moved containers.
+    pub fn for_settings(self, error: &io::Error) -> String {
+        match error.kind() {
+            io::ErrorKind::InvalidData if self.is_of_users => {
+                "let its user correct it; until then, only the usual place is read".to_owned()
+            }
+            io::ErrorKind::InvalidData => format!(
+                "correct it, or set {}, if {} keeps its containers elsewhere",
+                self.root_option,
+                self.command()
+            ),
+            _ => self.for_error(error),
+        }
+    }
+
     /// The fix for something that is there in place of a file or folder.
     fn for_intruder(self) -> &'static str {
         match (self.is_of_users, self.tool) {
@@ -184,6 +199,18 @@ impl<'a> Advice<'a> {
             io::ErrorKind::InvalidData => self.for_database(),
             _ => self.for_error(error),
         }
+    }
+
+    /// The fix for an option that names the folder `containers` in Docker's data root in place of
+    /// the data root.
+    pub fn for_root_below(self, root: &Path) -> Option<String> {
+        let given = root.parent()?;
+        let is_below = self.tool == Tool::Docker && root.ends_with("containers/containers");
+        let above = given.parent().filter(|_| is_below && given.is_dir())?;
+        let above = above.display();
+        Some(format!(
+            "give the folder above: --docker-root {above} or Docker_Root {above}"
+        ))
     }
 
     /// The fix for a runtime's folder that does not exist.

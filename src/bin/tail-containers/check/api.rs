@@ -9,8 +9,8 @@ use std::time::Duration;
 use fluent_bit_container_logs::config::socket::DockerSocket;
 use fluent_bit_container_logs::config::Config;
 use fluent_bit_container_logs::format::position::{Stream, Timestamp};
-use fluent_bit_container_logs::runtime::docker::LogDriver;
 use fluent_bit_container_logs::runtime::id::ContainerId;
+use fluent_bit_container_logs::runtime::log_driver::LogDriver;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{Api, Found};
 use fluent_bit_container_logs::source::api::{

@@ -9,10 +9,11 @@ use std::time::Duration;
 use fluent_bit_container_logs::config::{Config, Mode};
 use fluent_bit_container_logs::ffi::journal::library;
 use fluent_bit_container_logs::runtime;
-use fluent_bit_container_logs::runtime::docker::{ContainerMetadata, LogDriver, MetadataError};
 use fluent_bit_container_logs::runtime::file::is_permanent;
 use fluent_bit_container_logs::runtime::id::ContainerId;
-use fluent_bit_container_logs::runtime::names::names_of;
+use fluent_bit_container_logs::runtime::log_driver::LogDriver;
+use fluent_bit_container_logs::runtime::metadata::{ContainerMetadata, MetadataError};
+use fluent_bit_container_logs::runtime::name_glob::names_of;
 use fluent_bit_container_logs::runtime::own_container::OwnContainer;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{
@@ -38,7 +39,7 @@ const ROTATION: Duration = Duration::from_millis(100);
 /// The state of a runtime's root.
 pub enum State {
     /// It does not exist.
-    Missing,
+    Missing(io::Error),
     /// It exists but cannot be read.
     Unreadable(io::Error),
     /// It was listed.
@@ -63,6 +64,8 @@ pub struct Group {
     pub folders: Vec<SafePath>,
     /// Number of folders that cannot be read.
     pub unreadable: usize,
+    /// Whether it is worth a line: it exists, somebody says where it is, or it is missed.
+    pub is_shown: bool,
     /// The API that knows them as well, if it may be used.
     pub api: Option<Api>,
 }
@@ -70,7 +73,7 @@ pub struct Group {
 impl Group {
     /// Whether the runtime's folder does not exist.
     pub fn is_missing(&self) -> bool {
-        matches!(self.state, State::Missing)
+        matches!(self.state, State::Missing(_))
     }
 }
 
@@ -105,6 +108,7 @@ impl Containers {
                 folders: Vec::new(),
                 places: runtime.places(&root),
                 unreadable: 0,
+                is_shown: true,
                 api: runtime
                     .api()
                     .filter(|api| config.mode != Mode::File && config.socket(*api).is_some()),
@@ -138,6 +142,9 @@ impl Containers {
                             Hides::ImagesAndLabels => {
                                 place.for_containerds_database(&it.path, &it.error)
                             }
+                            Hides::MovedContainers | Hides::UsersMovedContainers(_) => {
+                                advice.for_settings(&it.error)
+                            }
                             Hides::Labels => advice.for_labels(&it.error),
                             _ => advice.for_error(&it.error),
                         };
@@ -163,12 +170,13 @@ impl Containers {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    group.state = State::Missing
+                    group.state = State::Missing(error)
                 }
                 Err(error) => group.state = State::Unreadable(error),
             }
             containers.groups.push(group);
         }
+        containers.hide_unused(config);
         containers.report_roots(config, place, findings);
         containers.report_other_root(config, findings);
         containers.report_empty_mounts(findings);

@@ -1,4 +1,4 @@
-//! The process that has a DB locked.
+//! The process that holds the lock on a DB.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

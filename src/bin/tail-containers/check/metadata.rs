@@ -3,9 +3,9 @@
 use fluent_bit_container_logs::config::labels::Labels;
 use fluent_bit_container_logs::config::Config;
 use fluent_bit_container_logs::pipeline::template::RecordTemplate;
-use fluent_bit_container_logs::runtime::docker::{ContainerMetadata, MetadataError};
 use fluent_bit_container_logs::runtime::file::open_regular;
 use fluent_bit_container_logs::runtime::id::ContainerId;
+use fluent_bit_container_logs::runtime::metadata::{ContainerMetadata, MetadataError};
 use fluent_bit_container_logs::runtime::Found;
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 

@@ -5,6 +5,7 @@
 mod advice;
 mod api;
 mod containers;
+mod db;
 mod holder;
 mod limits;
 mod metadata;
@@ -20,18 +21,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use comfy_table::presets::NOTHING;
+use fluent_bit_container_logs::config::inert::Inert;
 use fluent_bit_container_logs::config::Config;
-use fluent_bit_container_logs::delivery::checkpoint::{
-    inspect, CheckpointError, CheckpointStore, Inspection,
-};
 
-use crate::arguments::Arguments;
 use crate::terminal::{harmless, harmless_json};
 use api::{ApiKind, ApiState};
 use containers::{Containers, Group, State};
 use fluent_bit_container_logs::runtime::Api;
 use fluent_bit_container_logs::telemetry::metrics::Unread;
-use holder::Holder;
 use remedy::Place;
 use report::Report;
 
@@ -88,15 +85,42 @@ impl Finding {
     }
 }
 
-/// All that `check` finds.
+/// The containers and the APIs, and what is wrong with them.
 pub struct Survey {
     /// The containers of each runtime.
     pub containers: Containers,
     apis: Vec<(Api, ApiState)>,
+    findings: Vec<Finding>,
+}
+
+/// The limits of the kernel and the checkpoint, in words.
+struct Around {
     notification: String,
     open_files: String,
     db: String,
-    findings: Vec<Finding>,
+}
+
+impl Around {
+    /// Looks at them, and adds what is wrong with them and with the options to the survey.
+    fn look(config: &Config, survey: &mut Survey) -> Around {
+        let Survey {
+            containers,
+            findings,
+            ..
+        } = survey;
+        let around = Around {
+            notification: limits::watches(containers, findings),
+            open_files: limits::descriptors(containers, &Place::find(), findings),
+            db: db::look(config, findings),
+        };
+        for Inert { option, reason } in config.inert() {
+            let problem = format!("it has no effect: {reason}");
+            let fix = "remove it, or set the other option";
+            findings.push(Finding::minor(format!("option {option}"), problem, fix));
+        }
+        rules::report(config, containers, findings);
+        around
+    }
 }
 
 impl Survey {
@@ -105,22 +129,11 @@ impl Survey {
         let place = Place::find();
         let mut findings = Vec::new();
         let mut containers = Containers::look(config, &place, &mut findings);
-        let apis = Api::ALL.map(|api| {
-            (
-                api,
-                api::ask(api, config, &mut containers, &place, &mut findings),
-            )
-        });
-        let notification = limits::watches(&containers, &mut findings);
-        let open_files = limits::descriptors(&containers, &place, &mut findings);
-        let db = checkpoint(config, &mut findings);
-        rules::report(config, &containers, &mut findings);
+        let mut ask = |api| api::ask(api, config, &mut containers, &place, &mut findings);
+        let apis = Api::ALL.map(|api| (api, ask(api)));
         Survey {
             containers,
             apis: apis.into(),
-            notification,
-            open_files,
-            db,
             findings,
         }
     }
@@ -151,19 +164,19 @@ impl Survey {
 }
 
 /// Prints the page, or the same as JSON; the exit code is 1 if something cannot be read.
-pub fn run(arguments: &Arguments, is_json: bool) -> io::Result<ExitCode> {
-    let config = arguments.config().map_err(io::Error::other)?;
-    let survey = Survey::of(&config);
+pub fn run(config: &Config, is_json: bool) -> io::Result<ExitCode> {
+    let mut survey = Survey::of(config);
+    let around = Around::look(config, &mut survey);
     let text = match is_json {
         true => {
-            let json = serde_json::to_string_pretty(&Report::of(&survey))?;
+            let json = serde_json::to_string_pretty(&Report::of(&survey, &around))?;
             // Its own line feeds are no danger.
             let lines = json
                 .lines()
                 .map(|line| format!("{}\n", harmless_json(line)));
             lines.collect()
         }
-        false => page(&survey),
+        false => page(&survey, &around),
     };
     io::stdout().lock().write_all(text.as_bytes())?;
     Ok(match survey.is_all_read() {
@@ -172,10 +185,10 @@ pub fn run(arguments: &Arguments, is_json: bool) -> io::Result<ExitCode> {
     })
 }
 
-fn page(survey: &Survey) -> String {
+fn page(survey: &Survey, around: &Around) -> String {
     let mut page = String::new();
     let groups = &survey.containers.groups;
-    for group in groups {
+    for group in groups.iter().filter(|group| group.is_shown) {
         put_group(&mut page, group);
     }
     // Podman's API is of no interest on a machine without Podman.
@@ -188,14 +201,17 @@ fn page(survey: &Survey) -> String {
     };
     for (api, state) in survey.apis.iter().filter(|(api, _)| is_used(*api)) {
         let what = format!("{}'s API", api.title());
-        put(&mut page, format_args!("{what:<14}{}\n", state.text));
+        put(
+            &mut page,
+            format_args!("{what:<14}{}\n", harmless(&state.text)),
+        );
     }
     for (what, state) in [
-        ("Notification", &survey.notification),
-        ("Open files", &survey.open_files),
-        ("DB", &survey.db),
+        ("Notification", &around.notification),
+        ("Open files", &around.open_files),
+        ("DB", &around.db),
     ] {
-        put(&mut page, format_args!("{what:<14}{state}\n"));
+        put(&mut page, format_args!("{what:<14}{}\n", harmless(state)));
     }
     put_findings(&mut page, &survey.findings, survey.containers.all().count());
     page
@@ -208,7 +224,7 @@ fn put(page: &mut String, arguments: std::fmt::Arguments<'_>) {
 
 fn put_group(page: &mut String, group: &Group) {
     let state = match &group.state {
-        State::Missing => "not found".to_owned(),
+        State::Missing(_) => "not found".to_owned(),
         State::Unreadable(error) if group.seen.is_empty() => format!("cannot be read: {error}"),
         State::Unreadable(error) => {
             format!(
@@ -226,6 +242,7 @@ fn put_group(page: &mut String, group: &Group) {
     if places.is_empty() {
         places.push(shown(&group.root));
     }
+    let state = harmless(&state);
     put(
         page,
         format_args!("{}, {}: {state}\n", group.title, places.join(", ")),
@@ -312,93 +329,4 @@ fn enumerate(about: &[&str]) -> String {
         put(&mut text, format_args!(" and {} more", about.len() - SHOWN));
     }
     text
-}
-
-fn checkpoint(config: &Config, findings: &mut Vec<Finding>) -> String {
-    let Some(path) = &config.db else {
-        return "not set: a restart reads every log again (-o DB=FILE checks one)".to_owned();
-    };
-    let shown = path.display();
-    match inspect(path) {
-        Ok(Inspection::Missing) => format!("{shown} does not exist yet and can be created"),
-        Ok(Inspection::Whole {
-            containers,
-            damaged_entries: 0,
-        }) => {
-            format!(
-                "{shown} is valid and has positions of {}",
-                count(containers)
-            )
-        }
-        Ok(Inspection::Whole {
-            containers,
-            damaged_entries,
-        }) => {
-            findings.push(Finding::minor(
-                format!("DB {shown}"),
-                format!(
-                    "{damaged_entries} damaged entries; their logs are read from the beginning"
-                ),
-                "none needed: their positions are written again",
-            ));
-            format!(
-                "{shown} is valid and has positions of {}",
-                count(containers)
-            )
-        }
-        Ok(Inspection::Damaged(problem)) => {
-            findings.push(Finding::minor(
-                format!("DB {shown}"),
-                format!(
-                    "{problem}; the next start renames it and reads every log from the beginning"
-                ),
-                "restore it from a backup, or accept that",
-            ));
-            format!("{shown} is not a valid checkpoint: {problem}")
-        }
-        Err(CheckpointError::NotOurs { problem, .. }) => {
-            findings.push(Finding::fatal(
-                format!("DB {shown}"),
-                format!("{problem}; Fluent Bit does not start with it, and leaves it unchanged"),
-                "set DB to a file of its own that does not exist yet",
-            ));
-            format!("{shown} cannot be used: {problem}")
-        }
-        Err(CheckpointError::InUse { .. }) => in_use(path, findings),
-        Err(CheckpointError::Io { source, .. }) => {
-            findings.push(Finding::fatal(
-                format!("DB {shown}"),
-                source.to_string(),
-                "its folder must exist and be writable by Fluent Bit's user; create it with mkdir -p, or set another file",
-            ));
-            format!("{shown} cannot be used: {source}")
-        }
-    }
-}
-
-/// A DB that another process has open, as a running Fluent Bit has.
-fn in_use(path: &Path, findings: &mut Vec<Finding>) -> String {
-    let (shown, holder) = (path.display(), Holder::of(path));
-    let who = holder
-        .as_ref()
-        .map_or("another process".to_owned(), |holder| {
-            format!("{} (pid {})", holder.name, holder.pid)
-        });
-    if !holder.is_some_and(|holder| holder.is_fluent_bit()) {
-        findings.push(Finding::minor(
-            format!("DB {shown}"),
-            format!("{who} has it open"),
-            format!("nothing, if that is the Fluent Bit with this configuration; any other instance needs a DB of its own (fuser {shown})"),
-        ));
-    }
-    let positions = match CheckpointStore::open_read_only(path) {
-        Ok((opened, None)) => {
-            format!(
-                " and has positions of {}",
-                count(opened.store.containers().len())
-            )
-        }
-        _ => String::new(),
-    };
-    format!("{shown} is in use by {who}{positions}")
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::containers::{Group, State};
 use super::seen::Seen;
-use super::{Finding, Survey};
+use super::{Around, Finding, Survey};
 
 /// The version of these fields.
 const SCHEMA: u32 = 1;
@@ -63,21 +63,23 @@ struct OfFinding<'a> {
 
 impl<'a> Report<'a> {
     /// The same as on the page.
-    pub fn of(survey: &'a Survey) -> Report<'a> {
+    pub(super) fn of(survey: &'a Survey, around: &'a Around) -> Report<'a> {
         let apis = survey.apis.iter().map(|(api, state)| OfApi {
             api: api.title(),
             state: state.kind.as_str(),
             detail: &state.text,
         });
+        let groups = survey.containers.groups.iter();
+        let shown = groups.filter(|group| group.is_shown);
         Report {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
             is_all_read: survey.is_all_read(),
-            runtimes: survey.containers.groups.iter().map(of_runtime).collect(),
+            runtimes: shown.map(of_runtime).collect(),
             apis: apis.collect(),
-            notification: &survey.notification,
-            open_files: &survey.open_files,
-            db: &survey.db,
+            notification: &around.notification,
+            open_files: &around.open_files,
+            db: &around.db,
             findings: survey.findings.iter().map(of_finding).collect(),
         }
     }
@@ -85,7 +87,7 @@ impl<'a> Report<'a> {
 
 fn of_runtime(group: &Group) -> OfRuntime<'_> {
     let (state, error) = match &group.state {
-        State::Missing => ("missing", None),
+        State::Missing(_) => ("missing", None),
         State::Unreadable(error) => ("unreadable", Some(error.to_string())),
         State::Listed => ("listed", None),
     };

@@ -1,5 +1,6 @@
 //! What is wrong with the folders in which runtimes keep their containers.
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use fluent_bit_container_logs::config::Config;
@@ -16,6 +17,18 @@ use super::remedy::Place;
 use super::Finding;
 
 impl Containers {
+    /// Leaves out the runtimes that this machine does not have.
+    pub(super) fn hide_unused(&mut self, config: &Config) {
+        let is_auto = config.runtimes.choice == RuntimeChoice::Auto;
+        let is_listed = |group: &Group| matches!(group.state, State::Listed);
+        let is_any_there = self.groups.iter().any(is_listed);
+        for group in &mut self.groups {
+            let runtime = &group.runtime;
+            let is_wanted = !is_auto || runtime.is_configured() || runtime.is_missed(is_any_there);
+            group.is_shown = !group.is_missing() || (is_wanted && !runtime.is_optional());
+        }
+    }
+
     /// Reports roots that cannot be listed. A missing one is not reported if another runtime
     /// is there.
     pub(super) fn report_roots(&self, config: &Config, place: &Place, findings: &mut Vec<Finding>) {
@@ -31,23 +44,37 @@ impl Containers {
             let advice = Advice::of(place, &*group.runtime);
             match &group.state {
                 State::Listed => {}
-                State::Missing if is_auto && !group.runtime.is_missed(is_any_there) => {}
-                State::Missing => {
-                    let fix = match elsewhere(&*group.runtime, &config.runtimes) {
-                        Some(root) => {
+                State::Missing(_) if group.runtime.is_optional() => {}
+                State::Missing(_) if is_auto && !group.runtime.is_missed(is_any_there) => {}
+                State::Missing(error) => {
+                    let is_given = !config.runtimes.docker_roots.is_empty();
+                    let above = is_given
+                        .then(|| advice.for_root_below(&group.root))
+                        .flatten();
+                    let fix = match (above, elsewhere(&*group.runtime, &config.runtimes)) {
+                        (Some(fix), _) => fix,
+                        (None, Some(root)) => {
                             let (title, option) = (group.title, group.runtime.root_option());
                             format!(
                                 "{title} keeps its containers in {}: leave {option} out",
                                 root.display()
                             )
                         }
-                        None => advice.for_missing_root(&group.root, config),
+                        (None, None) => advice.for_missing_root(&group.root, config),
                     };
-                    let finding = Finding::fatal(about, "the folder does not exist", fix);
+                    // The kernel's own text says no more.
+                    let problem = match error.get_ref() {
+                        Some(reason) => reason.to_string(),
+                        None => "the folder does not exist".to_owned(),
+                    };
+                    let finding = Finding::fatal(about, problem, fix);
                     findings.push(finding.because(Unread::Missing));
                 }
                 State::Unreadable(error) => {
-                    let finding = Finding::fatal(about, error.to_string(), advice.for_error(error));
+                    let finding = match no_folder(&group.root, group.runtime.root_option()) {
+                        Some((problem, fix)) => Finding::fatal(about, problem, fix),
+                        None => Finding::fatal(about, error.to_string(), advice.for_error(error)),
+                    };
                     findings.push(finding.because(Unread::of_error(error)));
                 }
             }
@@ -92,6 +119,29 @@ impl Containers {
     }
 }
 
+/// What is there in place of a root or of a folder above it, and what to do about it.
+fn no_folder(root: &Path, option: &str) -> Option<(String, String)> {
+    // The root of users' containers is the file with the users.
+    if option.ends_with("_Users") {
+        return None;
+    }
+    let is_there = |path: &Path| Some((path.to_owned(), path.metadata().ok()?.file_type()));
+    let (path, kind) = root.ancestors().find_map(is_there)?;
+    let kind = match () {
+        () if kind.is_dir() => return None,
+        () if kind.is_file() => "file",
+        () if kind.is_fifo() => "named pipe (FIFO)",
+        () if kind.is_socket() => "socket",
+        () => "device",
+    };
+    Some((
+        format!("{} is a {kind}, not a folder", path.display()),
+        format!(
+            "set {option} to the folder of the runtime, or remove what is there in place of it"
+        ),
+    ))
+}
+
 /// Where the containers of a runtime are if its root is not set.
 fn elsewhere(runtime: &dyn Runtime, options: &RuntimeOptions) -> Option<PathBuf> {
     let defaults = Config::from_lookup(|_| None::<String>).ok()?.runtimes;
@@ -109,8 +159,36 @@ fn elsewhere(runtime: &dyn Runtime, options: &RuntimeOptions) -> Option<PathBuf>
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::net::UnixListener;
+
+    use rustix::fs::{mkfifoat, Mode, CWD};
 
     use super::*;
+
+    #[test]
+    fn what_is_there_in_place_of_a_root_is_named() {
+        let machine = tempfile::tempdir().unwrap();
+        let at = |name: &str| machine.path().join(name);
+        fs::write(at("file"), "").unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        mkfifoat(CWD, at("folder/containers"), Mode::RUSR).unwrap();
+        let _listener = UnixListener::bind(at("socket")).unwrap();
+        for (root, is) in [
+            ("file/containers", "file is a file, not a folder"),
+            (
+                "folder/containers",
+                "folder/containers is a named pipe (FIFO), not a folder",
+            ),
+            ("socket/containers", "socket is a socket, not a folder"),
+        ] {
+            let (problem, fix) = no_folder(&at(root), "Docker_Root").unwrap();
+            assert_eq!(problem, at(is).display().to_string());
+            assert!(fix.starts_with("set Docker_Root to"), "{fix}");
+        }
+        assert_eq!(no_folder(&at("folder"), "Docker_Root"), None);
+        assert_eq!(no_folder(&at("folder/none"), "Docker_Root"), None);
+        assert_eq!(no_folder(&at("file"), "Docker_Users"), None);
+    }
 
     #[test]
     fn a_root_that_was_set_and_is_missing_is_looked_for_where_it_usually_is() {

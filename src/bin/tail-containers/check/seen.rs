@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use fluent_bit_container_logs::runtime::docker::LogDriver;
 use fluent_bit_container_logs::runtime::file::{is_shortage, open_regular};
+use fluent_bit_container_logs::runtime::log_driver::LogDriver;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{Api, LogFiles};
 use fluent_bit_container_logs::source::choose::{is_deleted, kind_of, Choice, Facts, DELETED};
@@ -200,6 +200,27 @@ fn report_unreadable(files: &LogFiles, advice: Advice<'_>, findings: &mut Vec<Fi
             "it has the name of a log file and is not a regular file; the other files are read",
             "remove it: no runtime makes such a file",
         ));
+    }
+    let about = || files.dir.display().to_string();
+    if listed.surplus > 0 {
+        let problem = format!(
+            "{} rotated logs are not read: there are too many",
+            listed.surplus
+        );
+        findings.push(Finding::fatal(
+            about(),
+            problem,
+            "remove the oldest of those that were delivered",
+        ));
+    }
+    if listed.unexamined > 0 {
+        let problem = format!(
+            "{} files that are not named after the log are not looked at: there are too many",
+            listed.unexamined
+        );
+        let fix =
+            "move them elsewhere; if one is a copy of the log, what only it has is not delivered";
+        findings.push(Finding::minor(about(), problem, fix));
     }
     for (path, error) in unreadable(files) {
         let about = path.display().to_string();

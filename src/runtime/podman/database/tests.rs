@@ -401,3 +401,28 @@ fn a_database_that_changes_all_the_time_is_read_now_and_then() {
     let reads = versions.len() as u128;
     assert!(reads >= 1 && reads <= most, "{reads} of {most}");
 }
+
+/// A user makes and removes containers that the database does not have.
+#[test]
+fn containers_that_a_database_lacks_are_forgotten_when_they_are_no_longer_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = SafePath::from(dir.path());
+    let databases = Databases::new(MOST);
+    let path = dir.path().join("db.sql");
+    drop(write_sqlite(&path, &[(ID, &config("web"))]));
+    let known = || lock(&databases.known)[&path].lacking.len();
+    for round in 0..5 {
+        let listed = (0..20).map(|number| id(&format!("{:064x}", round * 100 + number)));
+        let listed: Vec<ContainerId> = listed.collect();
+        for id in &listed {
+            comes(&databases, &storage, id, "Unknown");
+        }
+        let (_, lacking) = databases
+            .lacking(&storage, listed.iter().copied(), 16)
+            .unwrap();
+        assert_eq!(lacking, listed[..16], "in the order of the list");
+        assert_eq!(known(), 20);
+    }
+    assert_eq!(databases.lacking(&storage, [id(ID)].into_iter(), 16), None);
+    assert_eq!(known(), 0);
+}

@@ -9,7 +9,7 @@ use crate::pipeline::assembler::{Assembler, DEAD_LINE_GRACE};
 use crate::pipeline::fields::MetadataOptions;
 use crate::pipeline::multiline::{MultilineOptions, Pattern};
 use crate::pipeline::template::RecordOptions;
-use crate::runtime::docker::ContainerMetadata;
+use crate::runtime::metadata::ContainerMetadata;
 use crate::source::api::{StreamEnd, StreamSink};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 

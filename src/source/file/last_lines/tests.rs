@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use super::*;
+use crate::pipeline::partial::{PIECE_BYTES, PIECE_GAP};
 use crate::runtime::LogFiles;
 use crate::source::file::listing;
 
@@ -145,6 +146,85 @@ fn the_last_lines_are_those_of_a_reader_of_everything_in_whatever_pieces_they_st
     }
 }
 
+/// Docker before 18.06: each piece of a line has a time of its own.
+#[test]
+fn full_pieces_whose_times_are_close_are_one_line_as_for_the_reader() {
+    let full = "x".repeat(PIECE_BYTES);
+    let tail = "x".repeat(40_000 - 2 * PIECE_BYTES) + "\\n";
+    let record = |text: &str, nanos: u32| {
+        format!("{{\"log\":\"{text}\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20.{nanos:09}Z\"}}\n")
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("x-json.log");
+    let gap = PIECE_GAP.as_nanos() as u32;
+    for (between, end, lines) in [
+        (1, tail.as_str(), 1),
+        (50_000_000, &tail, 1),
+        (gap - 1, &tail, 1),
+        (gap, &tail, 3),
+        // A line of exactly two pieces ends with an empty one.
+        (1, "\\n", 1),
+    ] {
+        let before = record("before\\n", 0);
+        let pieces = [&full, &full, end].map(|text| text.to_owned());
+        let times = 1..;
+        let long = pieces
+            .iter()
+            .zip(times)
+            .map(|(text, n)| record(text, n * between));
+        let long: String = long.collect();
+        let last = record("last\\n", 900_000_000);
+        std::fs::write(&log, [&before[..], &long, &last].concat()).unwrap();
+        let offset = begins(&log, 1 + lines)[0].offset;
+        assert_eq!(offset, before.len() as u64, "{between} ns, {lines} lines");
+    }
+    // A short piece ended with its stream.
+    let short = record("prompt: ", 1);
+    std::fs::write(&log, short.clone() + &record("next\\n", 2)).unwrap();
+    assert_eq!(begins(&log, 1)[0].offset, short.len() as u64);
+}
+
+/// An entry at a second of that day.
+fn json_line(text: &str, stream: Stream, second: u32) -> String {
+    let (stream, minute, second) = (stream.name(), second / 60, second % 60);
+    format!("{{\"log\":\"{text}\",\"stream\":\"{stream}\",\"time\":\"2023-11-14T22:{minute:02}:{second:02}Z\"}}\n")
+}
+
+/// Each of the longest that is delivered whole by default, and as long as JSON can make it.
+#[test]
+fn the_longest_lines_of_both_streams_are_begun_at_their_heads() {
+    let piece = "\\u0001".repeat(PIECE_BYTES);
+    let before = json_line("out\\n", OUT, 0);
+    let both_before = before.clone() + &json_line("err\\n", ERR, 0);
+    let both = |text: &str| json_line(text, OUT, 1) + &json_line(text, ERR, 1);
+    let lines = both(&piece).repeat(1_000_000 / PIECE_BYTES) + &both("\\n");
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("x-json.log");
+    std::fs::write(&log, [&*both_before, &lines].concat()).unwrap();
+    assert_eq!(
+        begins(&log, 1)[ERR.index()].offset,
+        both_before.len() as u64
+    );
+    assert_eq!(begins(&log, 2)[OUT.index()].offset, before.len() as u64);
+}
+
+/// A line on standard error is no reason to read all that standard output has had before.
+#[test]
+fn the_beginning_of_a_line_is_not_looked_for_before_entries_that_are_far_older() {
+    let grace = TAGGED_LINE_GRACE.as_secs() as u32;
+    let older = json_line("older\\n", OUT, 0);
+    let old = json_line("old\\n", OUT, 1);
+    let new = json_line("new\\n", OUT, grace);
+    let last = json_line("last\\n", ERR, 1 + grace);
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("x-json.log");
+    std::fs::write(&log, [&*older, &old, &new, &last].concat()).unwrap();
+    let begins = begins(&log, 1);
+    let out = older.len() + old.len() + new.len();
+    assert_eq!(begins[OUT.index()].offset, out as u64);
+    assert_eq!(begins[ERR.index()].offset, older.len() as u64);
+}
+
 #[test]
 fn rotated_files_are_searched_only_for_what_newer_ones_lack_and_archives_too() {
     let dir = tempfile::tempdir().unwrap();
@@ -218,4 +298,25 @@ fn an_empty_log_and_one_that_is_being_written_have_their_whole_lines() {
     std::fs::write(dir.path().join("x-json.log.1.gz"), "nothing of gzip").unwrap();
     let found = begins(&log, 1);
     assert_eq!([found[0].offset, found[1].offset], [line; 2]);
+}
+
+/// Frames of the driver `local`, as dockerd wrote them, and the last one while it is written.
+#[test]
+fn frames_are_lines_too() {
+    let frame =
+        b"\0\0\0\x1a\x0a\x06stdout\x10\xa5\xdc\xb7\xab\xa8\xc2\xb1\xf5\x18\x1a\x06line 1\0\0\0\x1a";
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("container.log");
+    // More than a block.
+    let count = 5 * BLOCK_BYTES / frame.len();
+    std::fs::write(&log, frame.repeat(count)).unwrap();
+    let length = frame.len() as u64;
+    for last in [1, 10, count - 1] {
+        let offset = begins(&log, last)[0].offset;
+        assert_eq!(offset, (count - last) as u64 * length, "{last} lines");
+    }
+    assert_eq!(begins(&log, count + 1)[0].offset, 0);
+    std::fs::write(&log, [&frame.repeat(3)[..], &frame[..20]].concat()).unwrap();
+    // As where reading begins at the end: what is torn is passed over at the next whole frame.
+    assert_eq!(begins(&log, 1)[0].offset, 3 * length + 20);
 }

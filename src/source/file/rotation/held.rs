@@ -42,9 +42,12 @@ impl Rotation {
     }
 
     fn find_archive(&mut self, index: usize) -> io::Result<Sought> {
-        let listed = listing::list(&self.log)?.files;
+        let listed = listing::list(&self.log)?;
+        if listed.has_changed {
+            return Ok(Sought::Unfinished);
+        }
         let deleted = &self.files.open[index];
-        archive_of(deleted, &listed, &self.files, &mut self.search)
+        archive_of(deleted, &listed.files, &self.files, &mut self.search)
     }
 
     /// Drops a rotated file that cannot be read, which must not block those after it.

@@ -124,3 +124,28 @@ fn what_a_runtime_lacks_is_not_advised() {
         assert!(missing.contains(option), "{option}: {missing}");
     }
 }
+
+#[test]
+fn a_docker_root_that_is_its_folder_containers_is_told_the_one_above() {
+    let machine = tempfile::tempdir().unwrap();
+    let place = Place::within(Around::Docker);
+    let runtimes = runtimes();
+    let of = |option: &str| {
+        let runtime = runtimes.iter().find(|it| it.root_option() == option);
+        Advice::of(&place, &**runtime.unwrap())
+    };
+    let root = machine.path().join("containers/containers");
+    // Nothing of it is there: it is to be mounted.
+    assert_eq!(of("Docker_Root").for_root_below(&root), None);
+    std::fs::create_dir(machine.path().join("containers")).unwrap();
+    let above = machine.path().display();
+    assert_eq!(
+        of("Docker_Root").for_root_below(&root),
+        Some(format!(
+            "give the folder above: --docker-root {above} or Docker_Root {above}"
+        ))
+    );
+    let usual = machine.path().join("containers");
+    assert_eq!(of("Docker_Root").for_root_below(&usual), None);
+    assert_eq!(of("Podman_Root").for_root_below(&root), None);
+}

@@ -3,8 +3,8 @@
 
 use globset::{GlobBuilder, GlobMatcher};
 
-use crate::runtime::docker::ContainerMetadata;
 use crate::runtime::id::ContainerId;
+use crate::runtime::metadata::ContainerMetadata;
 
 /// The least number of digits by which an id is meant: those that `docker ps` shows.
 const SHORT_ID: usize = 12;

@@ -1,0 +1,32 @@
+//! Events of systemd's journal.
+
+use crate::telemetry::level::Level;
+
+/// Something that happened to the journal, or to a container that is read from it.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum JournalEvent {
+    #[error("systemd's journal cannot be read: {reason}; containers that log to it are not read until it can; nothing is lost unless journald removes old entries before")]
+    Unreadable { reason: String },
+    #[error("systemd's journal can be read again")]
+    Readable,
+    #[error("container {name} ({short_id}): reading it from systemd's journal")]
+    Begins { name: String, short_id: String },
+    #[error("container {name} ({short_id}): journald removed entries before they were read; lines written after {last} may be lost (raise SystemMaxUse or RuntimeMaxUse in journald.conf, or find out what held reading up)")]
+    Vacuumed {
+        name: String,
+        short_id: String,
+        last: String,
+    },
+}
+
+impl JournalEvent {
+    /// Severity of the message.
+    pub fn level(&self) -> Level {
+        match self {
+            JournalEvent::Vacuumed { .. } => Level::Error,
+            JournalEvent::Unreadable { .. } => Level::Warn,
+            JournalEvent::Readable | JournalEvent::Begins { .. } => Level::Info,
+        }
+    }
+}
