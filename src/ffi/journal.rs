@@ -32,6 +32,9 @@ const LONGEST_FIELD: usize = 1 << 20;
 /// `SD_JOURNAL_LOCAL_ONLY`: the files of this machine's id.
 const LOCAL_ONLY: c_int = 1;
 
+/// `SD_JOURNAL_INVALIDATE`: files were added or removed.
+const INVALIDATE: c_int = 2;
+
 type Handle = *mut c_void;
 type OfHandle = unsafe extern "C" fn(Handle) -> c_int;
 
@@ -297,8 +300,9 @@ impl Journal for SdJournal {
         }
     }
 
-    fn refresh(&mut self) -> io::Result<()> {
-        self.call(self.functions.process).map(drop)
+    fn refresh(&mut self) -> io::Result<bool> {
+        let changed = self.call(self.functions.process)?;
+        Ok(changed == INVALIDATE)
     }
 
     fn notices(&self) -> BorrowedFd<'_> {

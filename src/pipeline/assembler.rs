@@ -185,18 +185,32 @@ impl Assembler {
         max_line_bytes: usize,
         begins_at: impl FnOnce() -> StreamCheckpoint,
     ) {
+        self.take_at(entry, entry.time, source_bytes, max_line_bytes, begins_at);
+    }
+
+    /// Like [`Assembler::take`], for an entry whose place among the others is a `moment` other
+    /// than the time of its record.
+    #[inline(always)]
+    pub fn take_at(
+        &mut self,
+        entry: &Entry<'_>,
+        moment: Timestamp,
+        source_bytes: usize,
+        max_line_bytes: usize,
+        begins_at: impl FnOnce() -> StreamCheckpoint,
+    ) {
         let stream = entry.stream;
         let index = stream.index();
         if let Some(dedupe) = &mut self.dedupe[index] {
-            if dedupe.covers(entry.time) {
+            if dedupe.covers(moment) {
                 return self.pass_over(source_bytes as u64);
             }
             self.dedupe[index] = None;
         }
         let before = self.taken[index];
-        self.taken[index].advance(entry.time);
+        self.taken[index].advance(moment);
         let begins = || StreamCheckpoint {
-            cursor: before.or_at(entry.time),
+            cursor: before.or_at(moment),
             ..begins_at()
         };
         let (batches, template) = (&mut self.batches, &*self.template);

@@ -17,7 +17,7 @@ use crate::runtime::bounds::{Env, Labels};
 use crate::runtime::docker_mounts::{mounted, MountPoints};
 use crate::runtime::docker_pod::pod_of;
 use crate::runtime::docker_roots::{self, Roots};
-use crate::runtime::log_driver::{LogDriver, JSON_FILE_DRIVER};
+use crate::runtime::log_driver::{JournalWriter, LogDriver, JSON_FILE_DRIVER};
 use crate::runtime::metadata::{ContainerMetadata, MetadataError};
 use crate::runtime::own_container::Mounted;
 use crate::runtime::safe_path::SafePath;
@@ -291,6 +291,10 @@ impl Runtime for Docker {
     /// Only for the machine's own daemon: the plugin queries no API of a user.
     fn api(&self) -> Option<Api> {
         matches!(self.roots.storages, Storages::Root(_)).then_some(Api::Docker)
+    }
+
+    fn journal_writer(&self) -> Option<JournalWriter> {
+        Some(JournalWriter::Dockerd)
     }
 }
 

@@ -20,6 +20,15 @@ const SENDING_DRIVERS: [&str; 8] = [
     "syslog",
 ];
 
+/// The program that writes what a container logs to systemd's journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JournalWriter {
+    /// Docker's daemon, or one derived from it.
+    Dockerd,
+    /// Podman's monitor, one per container.
+    Conmon,
+}
+
 /// A container's log driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogDriver {

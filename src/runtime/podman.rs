@@ -33,7 +33,7 @@ use std::sync::Arc;
 use crate::runtime::bounded_file::FileKind;
 use crate::runtime::container_list::ContainerLists;
 use crate::runtime::data_root::{toml_text, DataRoot, Service, Settings};
-use crate::runtime::log_driver::{LogDriver, PODMANS_FILE_DRIVER};
+use crate::runtime::log_driver::{JournalWriter, LogDriver, PODMANS_FILE_DRIVER};
 use crate::runtime::log_place;
 use crate::runtime::metadata::{ContainerMetadata, MetadataError};
 use crate::runtime::podman::config::Configured;
@@ -371,6 +371,10 @@ impl Runtime for Podman {
     /// Only for root's storage: the plugin queries no API service of a user.
     fn api(&self) -> Option<Api> {
         matches!(self.storages, Storages::Root(_)).then_some(Api::Podman)
+    }
+
+    fn journal_writer(&self) -> Option<JournalWriter> {
+        Some(JournalWriter::Conmon)
     }
 
     /// conmon does.

@@ -10,7 +10,7 @@ use std::{fmt, io};
 
 use crate::runtime::file::{stat_path, FileId};
 use crate::runtime::id::ContainerId;
-use crate::runtime::log_driver::LogDriver;
+use crate::runtime::log_driver::{JournalWriter, LogDriver};
 use crate::runtime::metadata::{ContainerMetadata, MetadataError};
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::Owner;
@@ -104,6 +104,12 @@ pub trait Runtime: Send + Sync {
 
     /// The API that also serves these containers and can be used when no file can be read.
     fn api(&self) -> Option<Api> {
+        None
+    }
+
+    /// Which program writes to systemd's journal for these containers; `None` if it is not known
+    /// what their entries look like.
+    fn journal_writer(&self) -> Option<JournalWriter> {
         None
     }
 

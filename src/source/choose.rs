@@ -36,8 +36,8 @@ pub struct Facts<'a> {
     pub is_said_to_run: bool,
     /// What a look at its log files found.
     pub files: FileState<'a>,
-    /// Whether there is a journal that can be read; asked only if it matters.
-    pub has_journal: &'a dyn Fn() -> bool,
+    /// Why there is no journal that can be read, if so; asked only if it matters.
+    pub journal: &'a dyn Fn() -> Result<(), String>,
 }
 
 /// What a look at the files of a log found.
@@ -232,7 +232,10 @@ fn without_files(facts: &Facts<'_>) -> Choice {
         {
             NO_LOG_FILE.to_owned()
         }
-        JOURNALD_DRIVER if (facts.has_journal)() => return Choice::Journal,
+        JOURNALD_DRIVER if facts.runtime.journal_writer().is_some() => match (facts.journal)() {
+            Ok(()) => return Choice::Journal,
+            Err(why) => format!("log driver journald keeps no file, and {why}"),
+        },
         _ if is_deleted(facts) => DELETED.to_owned(),
         _ if driver.has_own_file() => return Choice::Later,
         _ if driver.writes_file() && !facts.is_running => return Choice::Later,
@@ -322,7 +325,7 @@ mod tests {
             is_running,
             is_said_to_run: is_running && runtime.metadata(found, 0).is_ok_and(|it| it.is_running),
             files: FileState::Missing,
-            has_journal: &|| false,
+            journal: &no_journal,
         });
         match choice {
             Choice::Nowhere(_, reason) => format!("Nowhere({reason:?})"),
@@ -349,7 +352,7 @@ mod tests {
                 "journald",
                 false,
                 true,
-                "Api(\"log driver journald keeps no file\")",
+                "Api(\"log driver journald keeps no file, and Journal_Path is off\")",
             ),
             ("syslog", false, false, "Later"),
             (
@@ -397,7 +400,7 @@ mod tests {
             is_running: true,
             is_said_to_run: true,
             files: FileState::Missing,
-            has_journal: &|| false,
+            journal: &no_journal,
         });
         assert!(
             format!("{in_file_mode:?}").contains("Mode file does not use"),
@@ -425,7 +428,7 @@ mod tests {
                 "journald",
                 "hybrid",
                 false,
-                "Api(\"log driver journald keeps no file\")",
+                "Api(\"log driver journald keeps no file, and Journal_Path is off\")",
             ),
         ] {
             let driver = LogDriver {
@@ -440,10 +443,14 @@ mod tests {
                 is_running: true,
                 is_said_to_run: false,
                 files: FileState::Missing,
-                has_journal: &|| has_journal,
+                journal: &|| if has_journal { Ok(()) } else { no_journal() },
             });
             assert_eq!(format!("{made:?}"), choice, "{name} {mode} {has_journal}");
         }
+    }
+
+    fn no_journal() -> Result<(), String> {
+        Err("Journal_Path is off".to_owned())
     }
 
     /// A user's Docker, whose API is not asked.
@@ -463,7 +470,7 @@ mod tests {
             ("", "Later"),
             (
                 "journald",
-                "Nowhere(\"log driver journald keeps no file, and only root's API is used\")",
+                "Nowhere(\"log driver journald keeps no file, and Journal_Path is off, and only root's API is used\")",
             ),
             ("none", "Nowhere(\"log driver none keeps nothing\")"),
             ("json-file", "Later"),
@@ -516,7 +523,10 @@ mod tests {
         for (name, reason) in [
             ("", "it has no log file"),
             ("k8s-file", "it has no log file"),
-            ("journald", "log driver journald keeps no file"),
+            (
+                "journald",
+                "log driver journald keeps no file, and Journal_Path is off",
+            ),
         ] {
             assert_eq!(
                 said(&of_users, &of_ada, name, false, true),
@@ -524,7 +534,10 @@ mod tests {
             );
         }
         for (name, choice) in [
-            ("journald", "Api(\"log driver journald keeps no file\")"),
+            (
+                "journald",
+                "Api(\"log driver journald keeps no file, and Journal_Path is off\")",
+            ),
             ("k8s-file", "Api(\"it has no log file\")"),
             ("json-file", "Api(\"it has no log file\")"),
             (
@@ -571,7 +584,7 @@ mod tests {
                     },
                     false => FileState::Ignored,
                 },
-                has_journal: &|| false,
+                journal: &no_journal,
             });
             assert_eq!(format!("{made:?}"), choice, "{mode}, {error}");
         }

@@ -401,7 +401,7 @@ fn decide(
         is_running: about.template().metadata.is_running,
         is_said_to_run: about.is_said_to_run(),
         files,
-        has_journal: &|| journal.borrow_mut().is_available(now),
+        journal: &|| journal.borrow_mut().probe(now),
     };
     (choose(&facts), choose::is_deleted(&facts))
 }

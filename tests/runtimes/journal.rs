@@ -1,6 +1,7 @@
 //! systemd's journal, written by a real journald, read by libsystemd.
 
 use std::fmt::Write;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fluent_bit_container_logs::ffi::journal::library;
@@ -10,7 +11,9 @@ use test_kit::collector::Collector;
 use test_kit::docker_root::{DockerRoot, LogWriter};
 use test_kit::dockerd::Dockerd;
 use test_kit::journald::{JournalWriter, Journald};
+use test_kit::nobody::{as_nobody, program_for_anybody, NOBODY, NO_CAPABILITY};
 use test_kit::podman::{serving, Podman};
+use test_kit::tail_containers::{check, command, page, row, run};
 
 use test_kit::{skip, wait_until};
 
@@ -443,4 +446,135 @@ fn restarts_at_three_thousand_lines_a_second_with_rotation_and_vacuum_lose_and_r
     assert!(restarts > 4, "{restarts}");
     all.sort_unstable();
     assert_eq!(all, (0..LINES).collect::<Vec<u32>>());
+}
+
+#[test]
+fn check_says_what_is_read_from_the_journal_and_why_it_cannot_be() {
+    let test = "journal::check_says_what_is_read_from_the_journal_and_why_it_cannot_be";
+    let started = Journald::start().and_then(|it| Ok((it, program_for_anybody()?)));
+    let (journald, (_program, program)) = match started {
+        Ok(started) => started,
+        Err(reason) => return skip(test, &reason),
+    };
+    let root = DockerRoot::new();
+    let (id, _container) = journaled(&root, 'a');
+    let mut dockerd = journald.writer("dockerd", 0);
+    write_lines(&mut dockerd, &id, 0..1);
+    dockerd.finish();
+    let path = |folder: &Path| format!("Journal_Path={}", folder.display());
+    let here = path(&journald.folder());
+    let (said, is_all_read) = check(root.path(), &["-o", &here]);
+    assert!(is_all_read, "{said}");
+    assert_eq!(row(&said, "web"), "shop/web:1.2 journald journal");
+    let read = format!(
+        "Journal       {}; 1 container read from it",
+        journald.folder().display()
+    );
+    assert!(said.contains(&read), "{said}");
+    let (json, _) = page(&run(root.path(), &["check", "--json", "-o", &here]));
+    assert!(json.contains(r#""source": "journal""#), "{json}");
+    // The folder is not there.
+    let nowhere = path(Path::new("/nonexistent"));
+    let options = ["-o", &nowhere, "-o", "Docker_Socket=off"];
+    let (said, is_all_read) = check(root.path(), &options);
+    assert!(!is_all_read, "{said}");
+    let why = "systemd's journal cannot be read: there is none in /nonexistent";
+    assert!(row(&said, "web").contains(why), "{said}");
+    // In a container, the folder is missing there.
+    let fixes = ["-> set Journal_Path to its folder", "-> mount it: "];
+    assert!(fixes.iter().any(|fix| said.contains(fix)), "{said}");
+    // There is one, for others.
+    let readable = std::process::Command::new("chmod")
+        .args(["-R", "a+rX"])
+        .arg(root.path())
+        .status();
+    assert!(readable.expect("chmod").success());
+    let checked = as_nobody(&NO_CAPABILITY, NOBODY, &program)
+        .args(["--runtime", "docker", "--docker-root"])
+        .arg(root.path())
+        .args(["-o", &here, "check"])
+        .output();
+    let (said, is_all_read) = page(&checked.expect("it runs"));
+    assert!(!is_all_read, "{said}");
+    assert!(
+        said.contains("cannot be read: /") && said.contains(": Permission denied"),
+        "{said}"
+    );
+    assert!(
+        said.contains("a member of the group systemd-journal"),
+        "{said}"
+    );
+}
+
+/// By what the kernel knows of the process.
+#[test]
+fn nothing_of_the_journal_is_open_mapped_or_watched_while_no_container_logs_to_it() {
+    let test =
+        "journal::nothing_of_the_journal_is_open_mapped_or_watched_while_no_container_logs_to_it";
+    let journald = match Journald::start() {
+        Ok(journald) => journald,
+        Err(reason) => return skip(test, &reason),
+    };
+    let root = DockerRoot::new();
+    let mut file = root.container('a', "file");
+    let folder = journald.folder();
+    let inode =
+        |path: &Path| std::os::unix::fs::MetadataExt::ino(&path.metadata().expect("it is there"));
+    let mut watched = vec![inode(&folder)];
+    watched.extend(
+        journald
+            .files()
+            .iter()
+            .filter_map(|file| file.parent().map(inode)),
+    );
+    let option = format!("Journal_Path={}", folder.display());
+    let mut command = command(root.path(), &["-o", &option, "-o", "Rescan_Interval=0.1"]);
+    let output = tempfile::NamedTempFile::new().expect("a file");
+    command.stdout(output.reopen().expect("a file"));
+    let mut child = command.spawn().expect("it starts");
+    let proc = Path::new("/proc").join(child.id().to_string());
+    let traces = || {
+        let maps = std::fs::read_to_string(proc.join("maps")).unwrap_or_default();
+        let links = std::fs::read_dir(proc.join("fd")).into_iter().flatten();
+        let links = links
+            .flatten()
+            .filter_map(|link| std::fs::read_link(link.path()).ok());
+        let mut traces: Vec<String> = links.map(|link| link.display().to_string()).collect();
+        traces.extend(maps.lines().map(str::to_owned));
+        traces.retain(|it| it.contains("libsystemd") || it.contains(".journal"));
+        let infos = std::fs::read_dir(proc.join("fdinfo")).into_iter().flatten();
+        for info in infos.flatten() {
+            let info = std::fs::read_to_string(info.path()).unwrap_or_default();
+            let of_journal = |line: &&str| {
+                watched
+                    .iter()
+                    .any(|inode| line.contains(&format!("ino:{inode:x} ")))
+            };
+            traces.extend(info.lines().filter(of_journal).map(str::to_owned));
+        }
+        traces
+    };
+    let printed = || std::fs::read_to_string(output.path()).expect("a file");
+    for number in 0..3 {
+        file.line(&format!("line {number}"));
+        wait_until(PATIENCE, "the line", || {
+            printed().contains(&format!("line {number}"))
+        });
+        assert_eq!(traces(), Vec::<String>::new());
+    }
+    let (id, _container) = journaled(&root, 'b');
+    let mut dockerd = journald.writer("dockerd", 0);
+    write_lines(&mut dockerd, &id, 7..8);
+    wait_until(PATIENCE, "the line of the journal", || {
+        printed().contains("line 7")
+    });
+    let traces = traces();
+    for what in ["libsystemd", "system.journal", "inotify"] {
+        assert!(
+            traces.iter().any(|it| it.contains(what)),
+            "{what}: {traces:?}"
+        );
+    }
+    child.kill().expect("it ends");
+    child.wait().expect("it ends");
 }

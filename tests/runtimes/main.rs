@@ -18,6 +18,7 @@ mod docker;
 mod drivers;
 mod hybrid;
 mod journal;
+mod journal_and_api;
 mod kubernetes;
 mod local_files;
 mod log_plugin;

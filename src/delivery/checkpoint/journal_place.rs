@@ -4,8 +4,8 @@ use crate::format::position::Timestamp;
 
 /// An entry of the journal, or the place after it. journald numbers the entries of all files of
 /// a machine in one sequence; a new sequence begins where a journal is begun without the files
-/// of an earlier one, and where the volatile journal is flushed to the disk. Entries of another
-/// sequence are compared by time.
+/// of an earlier one, and where the volatile journal is flushed to the disk: the same entries then
+/// have other numbers. Entries of another sequence are compared by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct JournalPlace {
     /// The id of the sequence; 0 if there is no place.
@@ -26,14 +26,15 @@ impl JournalPlace {
     pub fn is_within(&self, taken: &JournalPlace) -> bool {
         match self.sequence == taken.sequence {
             true => self.number <= taken.number,
-            false => self.received < taken.received,
+            false => self.received <= taken.received,
         }
     }
 
-    /// The place of the entry before it.
+    /// The place before it.
     pub fn before(self) -> JournalPlace {
         JournalPlace {
             number: self.number.saturating_sub(1),
+            received: self.received.saturating_sub(1),
             ..self
         }
     }
@@ -66,12 +67,13 @@ mod tests {
             (place(7, 9, 300), true),
             (place(7, 11, 50), false),
             (place(8, 1, 99), true),
-            (place(8, 1, 100), false),
+            (place(8, 1, 100), true),
             (place(8, 99, 101), false),
         ] {
             assert_eq!(entry.is_within(&taken), is_within, "{entry:?}");
         }
         assert!(!place(7, 10, 100).is_within(&taken.before()));
+        assert!(!place(8, 1, 100).is_within(&taken.before()), "flushed");
         assert_eq!(
             place(7, 1, 1_700_000_000_000_042).time(),
             Timestamp {

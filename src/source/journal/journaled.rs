@@ -12,18 +12,25 @@ use crate::delivery::checkpoint::{ContainerCheckpoint, JournalPlace, StreamCheck
 use crate::delivery::link::Link;
 use crate::format::position::{PerStream, Stream};
 use crate::format::rfc3339;
-use crate::format::Entry;
 use crate::pipeline::assembler::{Assembler, ReadBytes};
 use crate::pipeline::partial::Pieces;
 use crate::pipeline::template::RecordTemplate;
-use crate::runtime::Api;
+use crate::runtime::log_driver::JournalWriter;
 use crate::source::journal::scan::Scan;
 use crate::source::journal::seam::Seek;
-use crate::source::journal::trust::{Program, Writer};
+use crate::source::journal::trust::Writer;
 use crate::source::piece_times::PieceTimes;
 use crate::telemetry::event::journal::JournalEvent;
 use crate::telemetry::event::Event;
 use crate::telemetry::throttle::Once;
+
+/// What the pieces of a line have in common: the time of its record, and when its first piece was
+/// received.
+#[derive(Debug, Default)]
+struct OfLines {
+    times: PieceTimes,
+    moments: PieceTimes,
+}
 
 /// One container that is read from the journal.
 #[derive(Debug)]
@@ -37,8 +44,8 @@ pub struct Journaled {
     resume: PerStream<JournalPlace>,
     /// Whose process its runtime is.
     writer: Writer,
-    /// Docker's pieces before 23 have a time each.
-    piece_times: Option<PieceTimes>,
+    /// With Docker, the pieces of a line have a moment each, and before 23 a time each.
+    of_lines: Option<OfLines>,
     /// Bytes of entries since the last push.
     received: u64,
     last_entry: Instant,
@@ -53,14 +60,10 @@ impl Journaled {
     pub fn new(
         mut assembler: Assembler,
         saved: ContainerCheckpoint,
-        uid: u32,
+        writer: Writer,
         now: Instant,
     ) -> Journaled {
-        let program = match &*assembler.metadata().runtime == Api::Docker.runtime_name() {
-            true => Program::Dockerd,
-            false => Program::Conmon,
-        };
-        let is_docker = program == Program::Dockerd;
+        let is_docker = writer.program == JournalWriter::Dockerd;
         assembler.set_pieces(match is_docker {
             true => Pieces::OfOneTime,
             false => Pieces::Tagged,
@@ -72,8 +75,8 @@ impl Journaled {
             files: saved,
             at: JournalPlace::default(),
             resume: saved.map(|stream| stream.journal),
-            writer: Writer { program, uid },
-            piece_times: is_docker.then(PieceTimes::default),
+            writer,
+            of_lines: is_docker.then(OfLines::default),
             received: 0,
             last_entry: now,
             loss: Once::default(),
@@ -91,7 +94,6 @@ impl Journaled {
             return Seek::To(*first);
         }
         match self.assembler.since() {
-            // The runtime stamps an entry before journald receives it.
             Some(time) => Seek::Since(time.since_epoch() / 1000),
             None => Seek::Head,
         }
@@ -125,14 +127,18 @@ impl Journaled {
         let mut entry = scan.entry(place);
         self.at = place;
         self.last_entry = Instant::now();
+        // A daemon's API tells the same, so that either continues where the other one stopped.
+        let mut moment = place.time();
         let index = entry.stream.index();
-        if let Some(times) = &mut self.piece_times {
-            let length = entry.text.len();
-            entry.time = times.of_line(entry.stream, entry.time, length, entry.ends_line);
+        if let Some(of_lines) = &mut self.of_lines {
+            let (stream, length, ends_line) = (entry.stream, entry.text.len(), entry.ends_line);
+            let OfLines { times, moments } = of_lines;
+            entry.time = times.of_line(stream, entry.time, length, ends_line);
+            moment = moments.of_line(stream, moment, length, ends_line);
         }
         let source_bytes = entry.text.len() + usize::from(entry.ends_line);
         self.received += source_bytes as u64;
-        if self.was_accepted(place, index, &entry) {
+        if self.was_accepted(place, index) {
             self.assembler.pass_over(source_bytes as u64);
             return 0;
         }
@@ -143,7 +149,7 @@ impl Journaled {
             ..self.files[index]
         };
         self.assembler
-            .take(&entry, source_bytes, max_line_bytes, || begins_at);
+            .take_at(&entry, moment, source_bytes, max_line_bytes, || begins_at);
         if self.assembler.is_full(link) {
             self.push(link);
         } else if self.assembler.is_due() {
@@ -153,17 +159,10 @@ impl Journaled {
         source_bytes as u64
     }
 
-    /// Whether an earlier run delivered an entry. In another sequence than then, the last entry
-    /// has the same times and another number.
-    fn was_accepted(&self, place: JournalPlace, index: usize, entry: &Entry<'_>) -> bool {
+    /// Whether an earlier run delivered an entry.
+    fn was_accepted(&self, place: JournalPlace, index: usize) -> bool {
         let resume = self.resume[index];
-        if resume.is_none() {
-            return false;
-        }
-        let is_same = place.sequence != resume.sequence
-            && place.received == resume.received
-            && entry.time <= self.files[index].cursor.time;
-        place.is_within(&resume) || is_same
+        !resume.is_none() && place.is_within(&resume)
     }
 
     /// Where each stream resumes after everything that was taken.

@@ -1,13 +1,14 @@
 //! systemd's journal: the logs of containers whose driver is journald.
 //!
-//! `seam` is what a library must offer (`ffi::journal` has libsystemd's), `entry` and `trust`
+//! `files` says whether it can be read, `seam` is what a library must offer (`ffi::journal` has libsystemd's), `entry` and `trust`
 //! say what an entry is and who wrote it, `scan` steps through a journal, `shared` is what all
 //! containers of a reader share, and `journaled` one container.
 
 pub mod cursor;
 mod entry;
+mod files;
 pub mod journaled;
 pub mod scan;
 pub mod seam;
 pub mod shared;
-mod trust;
+pub mod trust;

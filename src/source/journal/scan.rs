@@ -105,8 +105,8 @@ impl Scan {
         self.at
     }
 
-    /// Takes note of new and removed files.
-    pub fn refresh(&mut self) -> io::Result<()> {
+    /// Takes note of new and removed files; returns whether there are any.
+    pub fn refresh(&mut self) -> io::Result<bool> {
         self.journal.refresh()
     }
 

@@ -46,9 +46,9 @@ pub trait Journal {
     /// a runtime can be, at least its beginning.
     fn fields(&mut self, visit: &mut dyn FnMut(&[u8])) -> io::Result<()>;
 
-    /// Takes note of files that were added and removed. Call it when [`Journal::notices`] is
-    /// readable.
-    fn refresh(&mut self) -> io::Result<()>;
+    /// Takes note of files that were added and removed; returns whether there are any. Call it
+    /// when [`Journal::notices`] is readable.
+    fn refresh(&mut self) -> io::Result<bool>;
 
     /// Readable when something was written.
     fn notices(&self) -> BorrowedFd<'_>;

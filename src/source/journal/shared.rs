@@ -21,20 +21,21 @@ use crate::config::JournalPath;
 use crate::delivery::checkpoint::JournalPlace;
 use crate::delivery::link::Link;
 use crate::runtime::id::ContainerId;
+use crate::source::journal::files;
 use crate::source::journal::scan::{Scan, Step};
 use crate::source::journal::seam::{Journal, JournalLibrary, Seek};
 use crate::telemetry::event::journal::JournalEvent;
 use crate::telemetry::event::Event;
 use crate::telemetry::trouble::Trouble;
 
-/// How long it is known whether there is a journal.
+/// How long it is known whether the journal can be read.
 const AVAILABILITY_AGE: Duration = Duration::from_secs(2);
 
 /// How long to wait after a failure.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 fn off() -> io::Error {
-    io::Error::other("it is off")
+    io::Error::other("Journal_Path is off")
 }
 
 fn open(library: &dyn JournalLibrary, path: &JournalPath) -> io::Result<Box<dyn Journal>> {
@@ -55,14 +56,25 @@ fn first_place(journal: &mut dyn Journal) -> io::Result<Option<JournalPlace>> {
     })
 }
 
-fn has_entries(mut journal: Box<dyn Journal>) -> io::Result<bool> {
-    journal.seek(Seek::Head)?;
-    journal.step()
-}
-
-/// Whether there is a journal with an entry that can be read.
-pub fn is_readable(library: &dyn JournalLibrary, path: &JournalPath) -> bool {
-    open(library, path).and_then(has_entries).unwrap_or(false)
+/// Fails, and says why, unless there is a journal that can be read.
+pub fn probe(library: &dyn JournalLibrary, path: &JournalPath) -> io::Result<()> {
+    if *path == JournalPath::Off {
+        return Err(off());
+    }
+    let probed = || {
+        files::look(path)?;
+        let mut journal = open(library, path)?;
+        // Opens the files.
+        journal.seek(Seek::Head)?;
+        match journal.step()? {
+            true => Ok(()),
+            false => Err(io::Error::other("it has no entries")),
+        }
+    };
+    probed().map_err(|error: io::Error| {
+        let reason = format!("systemd's journal cannot be read: {error}");
+        io::Error::new(error.kind(), reason)
+    })
 }
 
 /// How far a scan came.
@@ -111,7 +123,7 @@ pub struct SharedJournal {
     own: Resumed,
     /// The container whose scan `own` is.
     owner: Option<(ContainerId, usize)>,
-    available: Option<(Instant, bool)>,
+    probed: Option<(Instant, Result<(), String>)>,
     trouble: Trouble<()>,
 }
 
@@ -125,7 +137,7 @@ impl SharedJournal {
             all: Resumed::default(),
             own: Resumed::default(),
             owner: None,
-            available: None,
+            probed: None,
             trouble: Trouble::paced(),
         }
     }
@@ -142,18 +154,22 @@ impl SharedJournal {
         }
     }
 
-    /// Whether there is a journal with an entry that can be read.
-    pub fn is_available(&mut self, now: Instant) -> bool {
+    /// Fails, and says why, unless the journal can be read.
+    pub fn probe(&mut self, now: Instant) -> Result<(), String> {
         if self.all.scan.is_some() {
-            return true;
+            return Ok(());
         }
-        let is_fresh = |(at, _): &&(Instant, bool)| now.duration_since(*at) < AVAILABILITY_AGE;
-        if let Some((_, known)) = self.available.as_ref().filter(is_fresh) {
-            return *known;
+        let is_fresh = |at: &Instant| now.duration_since(*at) < AVAILABILITY_AGE;
+        if let Some((_, known)) = self.probed.as_ref().filter(|(at, _)| is_fresh(at)) {
+            return known.clone();
         }
-        let is_ok = self.open().and_then(has_entries).unwrap_or(false);
-        self.available = Some((now, is_ok));
-        is_ok
+        let found = match &self.library {
+            Some(library) => probe(&**library, &self.path),
+            None => Err(off()),
+        };
+        let found = found.map_err(|error| error.to_string());
+        self.probed = Some((now, found.clone()));
+        found
     }
 
     /// A container is read from it from now on: its runtime's id and its key.
@@ -239,7 +255,7 @@ impl SharedJournal {
                 None => self.open(),
             };
             let begun = begun.and_then(|mut journal| {
-                journal.refresh()?;
+                let _ = journal.refresh()?;
                 let first = first_place(&mut *journal)?;
                 Ok((first, Scan::begin(journal, Some(&id), from)?))
             });
@@ -328,7 +344,10 @@ impl SharedJournal {
                 none.insert(scan)
             }
         };
-        scan.refresh()?;
+        if scan.refresh()? {
+            // libsystemd passes over files that it cannot open.
+            files::look(&self.path)?;
+        }
         loop {
             if !link.queue.has_space() || link.is_stopping() {
                 return Ok(Progress::Stalled);

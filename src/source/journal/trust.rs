@@ -10,20 +10,13 @@
 //! to root. A process in a container may be root, too, if the journal's socket is mounted there;
 //! its cgroup tells.
 
-/// The program that writes a container's entries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Program {
-    /// Docker's daemon, or one derived from it.
-    Dockerd,
-    /// Podman's monitor, one per container.
-    Conmon,
-}
+use crate::runtime::log_driver::JournalWriter;
 
 /// Who may write a container's entries.
 #[derive(Debug, Clone, Copy)]
 pub struct Writer {
     /// The program.
-    pub program: Program,
+    pub program: JournalWriter,
     /// The user it runs as.
     pub uid: u32,
 }
@@ -66,11 +59,11 @@ impl Sender {
     pub fn is(&self, writer: &Writer) -> bool {
         let is_command = match writer.program {
             // dockerd runs on. Engines derived from it have other names: balenad.
-            Program::Dockerd => {
+            JournalWriter::Dockerd => {
                 self.command.starts_with(b"docker") || self.command.starts_with(b"balena")
             }
             // conmon may end before journald has looked at it.
-            Program::Conmon => self.command.is_empty() || self.command == b"conmon",
+            JournalWriter::Conmon => self.command.is_empty() || self.command == b"conmon",
         };
         self.is_native
             && self.uid == Some(writer.uid)
@@ -96,7 +89,7 @@ mod tests {
     use super::*;
 
     const DOCKERD: Writer = Writer {
-        program: Program::Dockerd,
+        program: JournalWriter::Dockerd,
         uid: 0,
     };
 
@@ -145,7 +138,7 @@ mod tests {
             given.extend((!command.is_empty()).then_some(("_COMM", command)));
             given.push(("_SYSTEMD_CGROUP", &group));
             sender(&given).is(&Writer {
-                program: Program::Conmon,
+                program: JournalWriter::Conmon,
                 uid: 1000,
             })
         };

@@ -6,6 +6,7 @@ use crate::pipeline::assembler::Assembler;
 use crate::source::describe::Description;
 use crate::source::file::rotation::Start;
 use crate::source::journal::journaled::Journaled;
+use crate::source::journal::trust::Writer;
 use crate::source::log_source::{LogSource, Source};
 use crate::source::services::Surroundings;
 use crate::telemetry::event::journal::JournalEvent;
@@ -94,7 +95,9 @@ impl LogSource {
         if matches!(self.source, Source::Api { .. }) {
             self.end_elsewhere(about, around);
         }
-        let Source::Files { tailer, .. } = &mut self.source else {
+        let (Source::Files { tailer, .. }, Some(program)) =
+            (&mut self.source, about.runtime().journal_writer())
+        else {
             return;
         };
         let found = about.found();
@@ -111,7 +114,7 @@ impl LogSource {
             Some(_) => found.dir.stat().map_or(u32::MAX, |stat| stat.stx_uid),
         };
         let assembler = Assembler::new(Arc::clone(about.account()), Arc::clone(about.template()));
-        let journaled = Journaled::new(assembler, saved, uid, around.now);
+        let journaled = Journaled::new(assembler, saved, Writer { program, uid }, around.now);
         let files = tailer.files().clone();
         self.close_files(about, around);
         self.source = Source::Journal {

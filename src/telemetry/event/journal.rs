@@ -6,7 +6,7 @@ use crate::telemetry::level::Level;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum JournalEvent {
-    #[error("systemd's journal cannot be read: {reason}; containers that log to it are not read until it can; nothing is lost unless journald removes old entries before")]
+    #[error("systemd's journal cannot be read: {reason}; containers that log to it are read through the API of their daemon, or wait if there is none; nothing is lost unless journald removes old entries before it can be read again")]
     Unreadable { reason: String },
     #[error("systemd's journal can be read again")]
     Readable,

@@ -34,7 +34,7 @@ impl SourceKind {
     ];
 
     /// The value of the metric's label.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             SourceKind::File => "file",
             SourceKind::Local => "local",

@@ -133,7 +133,7 @@ fn what_no_file_has_is_said_with_what_mends_it() {
     assert!(!is_all_read, "{page}");
     assert_eq!(
         row(&page, "journal"),
-        "shop/web:1.2 journald api: log driver journald keeps no file"
+        "shop/web:1.2 journald api: log driver journald keeps no file, and Journal_Path is off"
     );
     assert_eq!(
         row(&page, "nothing"),

@@ -129,10 +129,12 @@ impl Dockerd {
             .map_err(|_| format!("docker wait {id} answered {status:?}"))
     }
 
-    /// Has the driver journald write to this journal.
+    /// Has the driver journald write to this journal, and the API read it.
     pub fn use_journal(&self, journald: &Journald) {
         let folder = journald.sockets().display().to_string();
         fs::write(self.dir.join("journal"), folder).expect("a file");
+        let files = journald.folder().display().to_string();
+        fs::write(self.dir.join("journal.files"), files).expect("a file");
         self.supervisor().command("journal").expect("a command");
         let is_mounted = || self.dir.join("journal.mounted").exists();
         assert!(super::holds_within(START_DEADLINE, is_mounted));

@@ -94,8 +94,9 @@ control() {
             ) &
             ;;
         journal)
-            mkdir -p /run/systemd/journal &&
+            mkdir -p /run/systemd/journal /run/log/journal &&
                 mount -n --bind "$(cat "$dir/journal")" /run/systemd/journal &&
+                mount -n --bind "$(cat "$dir/journal.files")" /run/log/journal &&
                 : >"$dir/journal.mounted"
             ;;
         TERM | KILL) kill -$word "$(cat "$dir/daemon.pid")" ;;

@@ -15,10 +15,19 @@ pub fn command(root: &Path, arguments: &[&str]) -> Command {
     command
         .args(["--runtime", "docker", "--docker-root"])
         .arg(root)
+        .args(without_journal(arguments))
         .args(whole(arguments))
         .args(arguments)
         .stdin(Stdio::null());
     command
+}
+
+/// Nothing of this machine's own journal shall be seen.
+fn without_journal(arguments: &[&str]) -> &'static [&'static str] {
+    match arguments.iter().any(|it| it.starts_with("Journal_Path=")) {
+        true => &[],
+        false => &["-o", "Journal_Path=off"],
+    }
 }
 
 /// Switches for the whole history, if it may have them.

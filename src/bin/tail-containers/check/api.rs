@@ -142,7 +142,8 @@ pub fn ask(
                     is_running: metadata.is_running,
                     is_said_to_run: metadata.is_running,
                     files: FileState::Hidden,
-                    has_journal: &|| false,
+                    // Not asked: its files are not visible.
+                    journal: &|| Ok(()),
                 };
                 seen.take(choose(&facts), &facts, &Ok(None), advice, findings);
                 streamed += usize::from(seen.needs_api);

@@ -1,5 +1,6 @@
 //! The containers of each runtime, and where the log of each would be read.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ use fluent_bit_container_logs::runtime::{
 use fluent_bit_container_logs::source::choose::{
     choose, find_logs, lacks_current, reads_files, Facts, FileState,
 };
-use fluent_bit_container_logs::source::journal::shared::is_readable;
+use fluent_bit_container_logs::source::journal::shared::probe;
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
 use super::advice::Advice;
@@ -81,6 +82,8 @@ impl Group {
 pub struct Containers {
     /// By runtime.
     pub groups: Vec<Group>,
+    /// Whether systemd's journal can be read, if a container needs it.
+    pub journal: OnceCell<io::Result<()>>,
     own: OwnContainer,
 }
 
@@ -94,6 +97,7 @@ impl Containers {
         };
         let mut containers = Containers {
             groups: Vec::new(),
+            journal: OnceCell::new(),
             own,
         };
         let mut known = HashSet::new();
@@ -242,7 +246,7 @@ impl Containers {
                         holds_deleted: false,
                     },
                 },
-                has_journal: &|| is_readable(&*library(), &config.journal),
+                journal: &|| self.ask_journal(config),
             };
             let choice = choose(&facts);
             seen.take(choice, &facts, &log, advice, findings);
@@ -250,6 +254,13 @@ impl Containers {
             report_cut(&found.id, metadata, config, findings);
         }
         seen
+    }
+
+    fn ask_journal(&self, config: &Config) -> Result<(), String> {
+        let asked = self
+            .journal
+            .get_or_init(|| probe(&*library(), &config.journal));
+        asked.as_ref().map_err(ToString::to_string).copied()
     }
 
     /// A container whose source is empty, or says which rule excludes it.

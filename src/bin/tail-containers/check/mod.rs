@@ -7,6 +7,7 @@ mod api;
 mod containers;
 mod db;
 mod holder;
+mod journal;
 mod limits;
 mod metadata;
 mod remedy;
@@ -90,6 +91,8 @@ pub struct Survey {
     /// The containers of each runtime.
     pub containers: Containers,
     apis: Vec<(Api, ApiState)>,
+    /// What is to be said of systemd's journal; empty if nothing needs it.
+    journal: String,
     findings: Vec<Finding>,
 }
 
@@ -129,11 +132,13 @@ impl Survey {
         let place = Place::find();
         let mut findings = Vec::new();
         let mut containers = Containers::look(config, &place, &mut findings);
+        let journal = journal::look(config, &containers, &place, &mut findings);
         let mut ask = |api| api::ask(api, config, &mut containers, &place, &mut findings);
         let apis = Api::ALL.map(|api| (api, ask(api)));
         Survey {
             containers,
             apis: apis.into(),
+            journal,
             findings,
         }
     }
@@ -159,7 +164,7 @@ impl Survey {
         let mut all = self.containers.all();
         let answers = |(_, state): &(Api, ApiState)| state.kind == ApiKind::Answers;
         let has_api = self.apis.iter().any(answers);
-        all.any(|seen| seen.files.is_some() || (seen.needs_api && has_api))
+        all.any(|seen| seen.files.is_some() || seen.is_in_journal() || (seen.needs_api && has_api))
     }
 }
 
@@ -205,6 +210,10 @@ fn page(survey: &Survey, around: &Around) -> String {
             &mut page,
             format_args!("{what:<14}{}\n", harmless(&state.text)),
         );
+    }
+    if !survey.journal.is_empty() {
+        let state = harmless(&survey.journal);
+        put(&mut page, format_args!("{:<14}{state}\n", "Journal"));
     }
     for (what, state) in [
         ("Notification", &around.notification),

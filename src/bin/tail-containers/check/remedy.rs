@@ -148,6 +148,19 @@ impl Place {
         "mount Docker's data root (docker info -f '{{.DockerRootDir}}' prints it), and set Docker_Root to where it is mounted".to_owned()
     }
 
+    /// The fix for a journal of systemd that cannot be read.
+    pub fn for_journal(&self, error: io::ErrorKind) -> String {
+        let mount = "--mount type=bind,readonly,source=/var/log/journal,target=/var/log/journal (or /run/log/journal, whichever the machine has), and /etc/machine-id in the same way";
+        let field = "volumes with hostPath /var/log/journal or /run/log/journal, whichever the node has, and /etc/machine-id,";
+        match (error, self.run(mount, field)) {
+            (io::ErrorKind::Unsupported, _) => "install libsystemd (Debian: libsystemd0, RHEL: systemd-libs), in a container in its image".to_owned(),
+            (io::ErrorKind::PermissionDenied, _) => "run as root, as a member of the group systemd-journal (usermod -aG systemd-journal USER), or with CAP_DAC_READ_SEARCH".to_owned(),
+            (io::ErrorKind::NotFound, Some(how)) => format!("mount it: {how}"),
+            (io::ErrorKind::NotFound, None) => "set Journal_Path to its folder; with Storage=none in journald.conf there is none".to_owned(),
+            _ => "look at it with journalctl; journalctl --verify finds damaged files".to_owned(),
+        }
+    }
+
     /// The fix for an API socket that cannot be used.
     pub fn for_socket(&self, api: Api, socket: &Path) -> String {
         let shown = socket.display();

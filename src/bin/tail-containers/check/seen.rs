@@ -9,11 +9,14 @@ use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{Api, LogFiles};
 use fluent_bit_container_logs::source::choose::{is_deleted, kind_of, Choice, Facts, DELETED};
 use fluent_bit_container_logs::source::file::listing::{self, UnreadableFile};
-use fluent_bit_container_logs::telemetry::metrics::Unread;
+use fluent_bit_container_logs::telemetry::metrics::{SourceKind, Unread};
 
 use super::advice::Advice;
 use super::Finding;
 use crate::terminal::harmless;
+
+/// The source of one that is read from systemd's journal.
+const JOURNAL: &str = SourceKind::Journal.as_str();
 
 /// One container.
 pub struct Seen {
@@ -54,9 +57,15 @@ impl Seen {
             _ if self.is_excluded => "excluded",
             Some(files) => kind_of(files).as_str(),
             None if self.needs_api => "api",
+            None if self.is_in_journal() => JOURNAL,
             None if self.source.starts_with("file") => "later",
             None => "nowhere",
         }
+    }
+
+    /// Whether it is read from systemd's journal.
+    pub fn is_in_journal(&self) -> bool {
+        self.source.starts_with(JOURNAL)
     }
 
     /// Its row on the page.
@@ -95,7 +104,7 @@ impl Seen {
                     findings.push(self.deleted(DELETED.to_owned()));
                 }
             }
-            Choice::Journal => self.source = "journal".to_owned(),
+            Choice::Journal => self.source = JOURNAL.to_owned(),
             Choice::Unreadable => {
                 let Err((files, error)) = log else { return };
                 self.source = format!("nowhere: its file cannot be read: {error}");

@@ -78,8 +78,8 @@ impl Journal for Handle {
         Ok(())
     }
 
-    fn refresh(&mut self) -> io::Result<()> {
-        Ok(())
+    fn refresh(&mut self) -> io::Result<bool> {
+        Ok(false)
     }
 
     fn notices(&self) -> BorrowedFd<'_> {

@@ -1,0 +1,86 @@
+//! The files of the journal. libsystemd reads those that it can open and says nothing of the
+//! others: who may read a user's journal but not the system's would take this for an idle one.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::config::JournalPath;
+use crate::runtime::bounded_file;
+
+/// Where the journal is, volatile or persistent.
+const FOLDERS: [&str; 2] = ["/run/log/journal", "/var/log/journal"];
+
+/// The file that journald writes what is not of a user to.
+const SYSTEM: &str = "system.journal";
+
+/// Names that are listed of a folder.
+const MOST_FILES: usize = 10_000;
+
+/// Fails if there are no files, or if that of the system cannot be opened.
+pub(super) fn look(path: &JournalPath) -> io::Result<()> {
+    let folders = match path {
+        JournalPath::Off => return Ok(()),
+        JournalPath::Auto => FOLDERS.map(PathBuf::from).to_vec(),
+        JournalPath::Folder(folder) => vec![folder.clone()],
+    };
+    let mut failure = None;
+    let mut has_files = false;
+    for folder in &folders {
+        match look_into(folder) {
+            Ok(has) => has_files |= has,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => failure = Some(error),
+        }
+    }
+    match failure {
+        Some(error) => Err(error),
+        None if has_files => Ok(()),
+        None => {
+            let folders: Vec<String> = folders.iter().map(|it| it.display().to_string()).collect();
+            let reason = format!("there is none in {}", folders.join(" or "));
+            Err(io::Error::new(io::ErrorKind::NotFound, reason))
+        }
+    }
+}
+
+/// Whether there are files in a folder, or in the folders of machines in it.
+fn look_into(folder: &Path) -> io::Result<bool> {
+    let mut has_files = false;
+    for path in paths(folder)? {
+        if path.is_dir() {
+            for file in paths(&path)? {
+                has_files |= look_at(&file)?;
+            }
+        }
+        has_files |= look_at(&path)?;
+    }
+    Ok(has_files)
+}
+
+fn paths(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let explained = |error: io::Error| at(folder, &error);
+    let listing = bounded_file::list(folder, MOST_FILES).map_err(explained)?;
+    let paths = listing.map(|entry| entry.map(|entry| entry.path()));
+    paths.collect::<io::Result<_>>().map_err(explained)
+}
+
+/// Whether it is a file of the journal.
+fn look_at(path: &Path) -> io::Result<bool> {
+    if path.extension().is_none_or(|it| it != "journal") {
+        return Ok(false);
+    }
+    if path.file_name().is_some_and(|name| name == SYSTEM) {
+        match File::open(path) {
+            Ok(_) => {}
+            // It is being rotated.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(at(path, &error)),
+        }
+    }
+    Ok(true)
+}
+
+fn at(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
