@@ -139,7 +139,7 @@ fn option_pages() -> String {
             "\n## {}\n\nValue: {}. Default: {default}.{example}\n\n{}\n",
             option.name,
             kind(option),
-            option.text
+            option.text.replace('<', "\\<")
         ));
     }
     text
