@@ -29,8 +29,8 @@ const LIBRARY: &CStr = c"libsystemd.so.0";
 /// piece of a line is 16 KiB at most.
 const LONGEST_FIELD: usize = 1 << 20;
 
-/// `SD_JOURNAL_LOCAL_ONLY`: the files of this machine's id.
-const LOCAL_ONLY: c_int = 1;
+/// Of all machines: in a container, this machine's id may be another one than that of its host.
+const ALL_MACHINES: c_int = 0;
 
 /// `SD_JOURNAL_INVALIDATE`: files were added or removed.
 const INVALIDATE: c_int = 2;
@@ -149,9 +149,11 @@ impl JournalLibrary for Libsystemd {
             .transpose()?;
         let opened = guarded(&handler, || match &folder {
             // SAFETY: `handle` is written on success; the path is NUL-terminated.
-            Some(folder) => unsafe { (functions.open_directory)(&mut handle, folder.as_ptr(), 0) },
+            Some(folder) => unsafe {
+                (functions.open_directory)(&mut handle, folder.as_ptr(), ALL_MACHINES)
+            },
             // SAFETY: as above.
-            None => unsafe { (functions.open)(&mut handle, LOCAL_ONLY) },
+            None => unsafe { (functions.open)(&mut handle, ALL_MACHINES) },
         });
         if handle.is_null() {
             result(opened?)?;

@@ -30,6 +30,7 @@ fn tail_containers(storage: &PodmanStorage, arguments: &[&str]) -> Output {
     let mut command = Command::new(program());
     command.args(arguments).args(["--runtime", "podman"]);
     command.args(["-o", "Podman_Socket=off", "-o", &root]);
+    command.args(["-o", "Journal_Path=off"]);
     command.output().expect("tail-containers runs")
 }
 

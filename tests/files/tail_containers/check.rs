@@ -157,7 +157,7 @@ fn what_no_file_has_is_said_with_what_mends_it() {
     );
     assert!(!is_all_read && page.contains("Docker's API  off"), "{page}");
     assert!(
-        row(&page, "journal").ends_with("keeps no file, and Docker_Socket is off"),
+        row(&page, "journal").ends_with("Journal_Path is off, and Docker_Socket is off"),
         "{page}"
     );
     // What is left out is nobody's trouble.

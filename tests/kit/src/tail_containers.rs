@@ -15,9 +15,9 @@ pub fn command(root: &Path, arguments: &[&str]) -> Command {
     command
         .args(["--runtime", "docker", "--docker-root"])
         .arg(root)
-        .args(without_journal(arguments))
         .args(whole(arguments))
         .args(arguments)
+        .args(without_journal(arguments))
         .stdin(Stdio::null());
     command
 }
@@ -32,7 +32,10 @@ fn without_journal(arguments: &[&str]) -> &'static [&'static str] {
 
 /// Switches for the whole history, if it may have them.
 fn whole(arguments: &[&str]) -> &'static [&'static str] {
-    match arguments.iter().any(|it| ["check", "--new"].contains(it)) {
+    match arguments
+        .iter()
+        .any(|it| ["check", "import", "--new"].contains(it))
+    {
         true => &[],
         false => &["--tail", "all"],
     }

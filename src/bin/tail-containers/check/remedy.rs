@@ -150,8 +150,9 @@ impl Place {
 
     /// The fix for a journal of systemd that cannot be read.
     pub fn for_journal(&self, error: io::ErrorKind) -> String {
-        let mount = "--mount type=bind,readonly,source=/var/log/journal,target=/var/log/journal (or /run/log/journal, whichever the machine has), and /etc/machine-id in the same way";
-        let field = "volumes with hostPath /var/log/journal or /run/log/journal, whichever the node has, and /etc/machine-id,";
+        let mount = "--mount type=bind,readonly,source=/var/log/journal,target=/var/log/journal (or /run/log/journal, whichever the machine has)";
+        let field =
+            "volumes with hostPath /var/log/journal or /run/log/journal, whichever the node has,";
         match (error, self.run(mount, field)) {
             (io::ErrorKind::Unsupported, _) => "install libsystemd (Debian: libsystemd0, RHEL: systemd-libs), in a container in its image".to_owned(),
             (io::ErrorKind::PermissionDenied, _) => "run as root, as a member of the group systemd-journal (usermod -aG systemd-journal USER), or with CAP_DAC_READ_SEARCH".to_owned(),
