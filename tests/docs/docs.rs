@@ -325,7 +325,6 @@ fn tail_containers_documents_every_switch() {
         "--include",
         "--exclude",
         "--since",
-        "--stats",
         "--color",
         "--option",
         "--help",

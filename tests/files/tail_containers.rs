@@ -4,7 +4,7 @@ mod check;
 mod choice;
 mod lines;
 mod names;
-mod stats;
+mod top;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
