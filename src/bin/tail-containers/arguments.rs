@@ -200,6 +200,17 @@ pub enum Command {
     /// reading lags behind, and losses. Keys: q quits, arrows scroll, s sorts, / filters.
     /// Where the output is no terminal, a table is printed at each interval
     Top(Top),
+    /// Write the positions of Fluent Bit's tail input into a new DB of the plugin, so
+    /// that the change repeats and skips nothing. Stop Fluent Bit first
+    Import {
+        /// The DB of tail
+        #[arg(long, value_name = "FILE")]
+        tail_db: PathBuf,
+
+        /// The DB of the plugin; positions that it has already are kept
+        #[arg(long, value_name = "FILE")]
+        db: PathBuf,
+    },
 }
 
 /// The command line of `top`.
@@ -241,8 +252,18 @@ pub struct Top {
     no_follow: bool,
 }
 
+impl Command {
+    fn name(&self) -> &'static str {
+        match self {
+            Command::Check { .. } => "check",
+            Command::Top(_) => "top",
+            Command::Import { .. } => "import",
+        }
+    }
+}
+
 /// The names of the commands.
-pub const COMMANDS: [&str; 2] = ["check", "top"];
+pub const COMMANDS: [&str; 3] = ["check", "top", "import"];
 
 /// The value of `--tail`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -361,11 +382,7 @@ impl Arguments {
                 return Some(format!("write {switch} after top"));
             }
             (Some(command), Some(switch)) => {
-                let command = match command {
-                    Command::Check { .. } => "check",
-                    Command::Top(_) => "top",
-                };
-                return Some(format!("{command} has no use for {switch}"));
+                return Some(format!("{} has no use for {switch}", command.name()));
             }
             (None, _) | (_, None) => {}
         }
