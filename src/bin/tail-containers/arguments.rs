@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use fluent_bit_container_logs::config::options::OPTIONS;
 use fluent_bit_container_logs::config::{Config, ConfigError};
 use fluent_bit_container_logs::format::position::Timestamp;
@@ -17,7 +17,7 @@ use regex::Regex;
 use crate::generate::Generate;
 use crate::near::near;
 use crate::since;
-use crate::top::Address;
+use crate::top::{Address, TopArguments};
 
 /// Follow the logs of the containers on this machine, read directly from the files
 /// that the container runtime writes: no daemon, no socket, no Fluent Bit. The code
@@ -199,7 +199,7 @@ pub enum Command {
     /// Show a table of the containers, which is kept up to date: lines per second, how far
     /// reading lags behind, and losses. Keys: q quits, arrows scroll, s sorts, / filters.
     /// Where the output is no terminal, a table is printed at each interval
-    Top(Top),
+    Top(TopArguments),
     /// Write the positions of Fluent Bit's tail input into a new DB of the plugin, so
     /// that the change repeats and skips nothing. Stop Fluent Bit first
     Import {
@@ -211,45 +211,6 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         db: PathBuf,
     },
-}
-
-/// The command line of `top`.
-#[derive(Clone, Args)]
-pub struct Top {
-    /// Only these containers, as without the command
-    #[arg(value_name = "NAME", value_parser = Name::parse, conflicts_with = "url")]
-    names: Vec<Name>,
-
-    /// Watch a running Fluent Bit instead, by the metrics that its HTTP server has (HTTP_Server
-    /// On, HTTP_Port 2020), here or elsewhere: what it has delivered and lost
-    #[arg(long, value_name = "URL", value_parser = Address::parse, conflicts_with = "tail")]
-    url: Option<Address>,
-
-    /// How often the table is new
-    #[arg(
-        short = 'd',
-        long,
-        value_name = "TIME",
-        default_value = "1s",
-        value_parser = since::parse_interval
-    )]
-    interval: Duration,
-
-    /// Count the last N lines of each container, or all of them, in addition to those that are
-    /// written from now on
-    #[arg(
-        short = 'n',
-        long,
-        value_name = "N|all",
-        value_parser = parse_tail,
-        allow_hyphen_values = true
-    )]
-    tail: Option<Tail>,
-
-    /// Print one table and exit: of what has been logged so far, or of the first interval
-    /// with --url
-    #[arg(long = "no-follow")]
-    no_follow: bool,
 }
 
 impl Command {
@@ -339,7 +300,8 @@ fn parse_option(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn parse_tail(text: &str) -> Result<Tail, String> {
+/// Reads a number of lines.
+pub fn parse_tail(text: &str) -> Result<Tail, String> {
     // `tail -n +N` means something else.
     match text.parse() {
         Ok(lines) if !text.starts_with('+') => Ok(Tail::Last(lines)),
@@ -418,7 +380,7 @@ impl Arguments {
         self.command.is_none() && !self.json
     }
 
-    fn top(&self) -> Option<&Top> {
+    fn top(&self) -> Option<&TopArguments> {
         match &self.command {
             Some(Command::Top(top)) => Some(top),
             _ => None,
@@ -446,11 +408,7 @@ impl Arguments {
     /// How many lines from the end to begin with; `None` for all.
     pub fn tail(&self) -> Option<usize> {
         if let Some(top) = self.top() {
-            return match top.tail {
-                Some(Tail::All) => None,
-                Some(Tail::Last(lines)) => Some(lines),
-                None => Some(0).filter(|_| !top.no_follow),
-            };
+            return top.tail();
         }
         let is_limited = self.since.is_some() || self.until.is_some() || self.stats.is_some();
         let has_db = self.options.iter().any(|(name, _)| name == "DB");

@@ -1,6 +1,7 @@
 //! `top`: a table of the containers instead of their lines, from the library in this process
 //! or from the metrics of a running Fluent Bit.
 
+mod arguments;
 mod exposition;
 mod local;
 mod metrics;
@@ -9,6 +10,7 @@ mod screen;
 mod table;
 mod view;
 
+pub use arguments::TopArguments;
 pub use remote::Address;
 
 use std::io;
