@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use test_kit::collector::PATIENCE;
 use test_kit::docker_root::DockerRoot;
 use test_kit::fluent_bit::{find_all, plugin, version, with_each_host, FluentBit};
+use test_kit::nobody::{for_the_owner_alone, NOBODY};
 use test_kit::receivers::{self, Receiver, Request};
 use test_kit::{programs, run, skip, wait_until};
 
@@ -501,6 +502,71 @@ fn the_demo_shows_records_and_leaves_nothing_running() {
             0,
             "files at {signal:?}"
         );
+    }
+}
+
+/// Where no container can be read, the demo simulates some; somebody without rights is told how
+/// to see those of the machine.
+#[test]
+fn the_demo_simulates_containers_where_none_can_be_read() {
+    let test = "examples::the_demo_simulates_containers_where_none_can_be_read";
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/demo");
+    let Some(plugin) = plugin().filter(|it| it.with_file_name("tail-containers").exists()) else {
+        return skip(test, "the plugin or tail-containers is not built: make");
+    };
+    let empty = tempfile::tempdir().expect("a folder");
+    let root = DockerRoot::new();
+    root.container('a', "web").line("only for root");
+    for_the_owner_alone(root.path());
+    // Without Fluent Bit, and with the first one.
+    let mut hosts = vec![String::new()];
+    hosts.extend(
+        find_all()
+            .iter()
+            .take(1)
+            .map(|host| host.display().to_string()),
+    );
+    for host in hosts {
+        let told = |mut demo: Command, docker_root: &Path| {
+            let folder = tempfile::tempdir().expect("a folder");
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("ours");
+            let mut demo = demo
+                .env("DOCKER_ROOT", docker_root)
+                .env("PLUGIN", &plugin)
+                .env("FLUENT_BIT", &host)
+                .env("DEMO_SECONDS", "60")
+                .env("TMPDIR", folder.path())
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("the demo runs");
+            let lines = BufReader::new(demo.stdout.take().expect("a pipe")).lines();
+            let mut lines = lines.map_while(Result::ok);
+            let shown = lines.find(|line| line.starts_with("shop-checkout-1 "));
+            assert!(shown.is_some(), "no sample within a minute with {host:?}");
+            kill_process(Pid::from_child(&demo), Signal::TERM).expect("our child");
+            lines.for_each(drop);
+            let output = demo.wait_with_output().expect("it ends");
+            String::from_utf8_lossy(&output.stderr).into_owned()
+        };
+        let head = told(Command::new(&script), empty.path());
+        assert!(head.contains("none was found that can be read"), "{head}");
+        assert!(!head.contains("sudo"), "{head}");
+
+        let as_nobody = |program: &Path| {
+            let mut command = Command::new("setpriv");
+            let nobody = [format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")];
+            command.args(nobody).arg("--clear-groups").arg(program);
+            command
+        };
+        let mut program = as_nobody(&plugin.with_file_name("tail-containers"));
+        if !geteuid().is_root() || run(program.arg("--version")).is_err() {
+            return skip(test, "not root, or nobody may not run what is built");
+        }
+        let head = told(as_nobody(&script), root.path());
+        assert!(head.contains("because only root can read"), "{head}");
+        assert!(head.contains("  sudo scripts/demo\n"), "{head}");
     }
 }
 
