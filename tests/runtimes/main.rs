@@ -17,6 +17,7 @@ mod daemon_truth;
 mod docker;
 mod drivers;
 mod hybrid;
+mod image;
 mod journal;
 mod journal_and_api;
 mod kubernetes;

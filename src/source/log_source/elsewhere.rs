@@ -63,7 +63,7 @@ impl LogSource {
             return streams.ask_again(about.id());
         };
         let (api, template) = (streams.api(), Arc::clone(about.template()));
-        let is_at_end = tailer.start() == Start::End;
+        let is_at_end = matches!(tailer.start(), Start::End(_));
         let last = match tailer.start() {
             Start::Last(lines) => Some(lines),
             _ => None,
@@ -104,7 +104,7 @@ impl LogSource {
         if let Err(error) = around.journal.join(found.runtime_id(), around.key) {
             return self.report_failure(around.link, &error);
         }
-        let is_at_end = tailer.start() == Start::End;
+        let is_at_end = matches!(tailer.start(), Start::End(_));
         let saved = tailer.hand_over();
         if is_at_end {
             around.link.begin_at(*about.id(), saved);

@@ -32,10 +32,8 @@ fn without_journal(arguments: &[&str]) -> &'static [&'static str] {
 
 /// Switches for the whole history, if it may have them.
 fn whole(arguments: &[&str]) -> &'static [&'static str] {
-    match arguments
-        .iter()
-        .any(|it| ["check", "import", "--new"].contains(it))
-    {
+    let has_other = ["check", "import", "top", "--new"];
+    match arguments.iter().any(|it| has_other.contains(it)) {
         true => &[],
         false => &["--tail", "all"],
     }

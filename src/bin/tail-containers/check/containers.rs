@@ -1,7 +1,6 @@
 //! The containers of each runtime, and where the log of each would be read.
 
 use std::cell::OnceCell;
-use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +26,7 @@ use fluent_bit_container_logs::source::journal::shared::probe;
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
 use super::advice::Advice;
+use super::copied;
 use super::metadata::{self, report_cut, report_labels};
 use super::remedy::Place;
 use super::seen::{unreadable, Seen};
@@ -100,9 +100,16 @@ impl Containers {
             journal: OnceCell::new(),
             own,
         };
-        let mut known = HashSet::new();
-        for runtime in runtime::all(&config.runtimes) {
-            let root = runtime.root();
+        let all = runtime::all(&config.runtimes).into_iter();
+        let mut listed: Vec<_> = all
+            .map(|runtime| {
+                let root = runtime.root();
+                let listing = runtime.list(&root);
+                (runtime, root, listing)
+            })
+            .collect();
+        copied::keep_one_of_each(&mut listed, findings);
+        for (runtime, root, listing) in listed {
             let advice = Advice::of(place, &*runtime);
             let mut group = Group {
                 runtime: Arc::clone(&runtime),
@@ -118,14 +125,10 @@ impl Containers {
                     .filter(|api| config.mode != Mode::File && config.socket(*api).is_some()),
                 root,
             };
-            match runtime.list(&group.root) {
+            match listing {
                 Ok(listing) => {
                     group.folders = listing.folders;
-                    for found in listing
-                        .containers
-                        .into_iter()
-                        .filter(|found| known.insert(found.id))
-                    {
+                    for found in listing.containers {
                         group
                             .seen
                             .push(containers.see(&*runtime, &found, config, advice, findings));
