@@ -55,6 +55,7 @@ struct Functions {
     close: Close,
     set_data_threshold: SetDataThreshold,
     add_match: AddMatch,
+    add_disjunction: OfHandle,
     flush_matches: Close,
     seek_head: OfHandle,
     seek_tail: OfHandle,
@@ -114,6 +115,7 @@ fn load() -> Result<Functions, String> {
         close: function!(c"sd_journal_close", Close),
         set_data_threshold: function!(c"sd_journal_set_data_threshold", SetDataThreshold),
         add_match: function!(c"sd_journal_add_match", AddMatch),
+        add_disjunction: function!(c"sd_journal_add_disjunction", OfHandle),
         flush_matches: function!(c"sd_journal_flush_matches", Close),
         seek_head: function!(c"sd_journal_seek_head", OfHandle),
         seek_tail: function!(c"sd_journal_seek_tail", OfHandle),
@@ -225,16 +227,19 @@ impl SdJournal {
 }
 
 impl Journal for SdJournal {
-    fn select(&mut self, field: Option<&[u8]>) -> io::Result<()> {
+    fn select(&mut self, fields: &[&[u8]]) -> io::Result<()> {
         let (flush, add) = (self.functions.flush_matches, self.functions.add_match);
         // SAFETY: as in `call`.
         guarded(&self.handler, || unsafe { flush(self.handle) })?;
-        let Some(field) = field else { return Ok(()) };
-        // SAFETY: as in `call`; the bytes are copied.
-        let added = guarded(&self.handler, || unsafe {
-            add(self.handle, field.as_ptr().cast(), field.len())
-        });
-        result(added?).map(drop)
+        for field in fields {
+            // SAFETY: as in `call`; the bytes are copied.
+            let added = guarded(&self.handler, || unsafe {
+                add(self.handle, field.as_ptr().cast(), field.len())
+            });
+            result(added?)?;
+            self.call(self.functions.add_disjunction)?;
+        }
+        Ok(())
     }
 
     fn seek(&mut self, to: Seek) -> io::Result<()> {
@@ -260,6 +265,10 @@ impl Journal for SdJournal {
 
     fn step(&mut self) -> io::Result<bool> {
         self.call(self.functions.next).map(|steps| steps > 0)
+    }
+
+    fn step_back(&mut self) -> io::Result<bool> {
+        self.call(self.functions.previous).map(|steps| steps > 0)
     }
 
     fn place(&mut self) -> io::Result<JournalPlace> {

@@ -310,6 +310,8 @@ impl Account {
         let mut ledger = self.ledger();
         ledger.figures.abandoned.bytes += abandoned.bytes;
         ledger.figures.abandoned.generations += abandoned.generations;
+        let entries = &mut ledger.figures.abandoned.entries;
+        *entries = entries.saturating_add(abandoned.entries);
     }
 
     /// Adds entries without a valid time.
@@ -337,6 +339,11 @@ struct Books {
 }
 
 impl Accounts {
+    /// Data was lost, of which container is not known.
+    pub fn abandon_of_unknown(&self) {
+        lock(&self.books).closed.abandoned.generations += 1;
+    }
+
     /// The account of a container, created if there is none.
     pub fn open(&self, id: ContainerId) -> Arc<Account> {
         self.open_as(id, id)

@@ -29,6 +29,8 @@ pub struct Abandoned {
     /// Files. `bytes` includes their content where it is known; that of a file created and
     /// deleted between two scans is not.
     pub generations: u64,
+    /// Entries of systemd's journal that are known to be missing.
+    pub entries: u64,
 }
 
 /// Deleted files that are held open because they have unread bytes.
@@ -100,7 +102,11 @@ impl Figures {
                 "{records} records ({bytes} bytes) that Fluent Bit refused"
             ));
         }
-        let Abandoned { bytes, generations } = self.abandoned;
+        let Abandoned {
+            bytes,
+            generations,
+            entries,
+        } = self.abandoned;
         if bytes > 0 {
             parts.push(format!("{bytes} bytes that could not be read"));
         }
@@ -108,6 +114,9 @@ impl Figures {
             parts.push(format!(
                 "{generations} files that were deleted or unreadable before their end was read"
             ));
+        }
+        if entries > 0 {
+            parts.push(format!("{entries} entries missing in systemd's journal"));
         }
         (!parts.is_empty()).then(|| parts.join(", "))
     }
@@ -180,6 +189,8 @@ impl Add for Figures {
         self.cut += other.cut;
         self.abandoned.bytes += other.abandoned.bytes;
         self.abandoned.generations += other.abandoned.generations;
+        let entries = &mut self.abandoned.entries;
+        *entries = entries.saturating_add(other.abandoned.entries);
         self.untimed += other.untimed;
         self.open += other.open;
         self.queued += other.queued;

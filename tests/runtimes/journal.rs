@@ -19,10 +19,10 @@ use test_kit::{skip, wait_until};
 
 use crate::podman::everything;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A folder of Docker's with a container whose driver is journald.
-fn journaled(root: &DockerRoot, digit: char) -> (String, LogWriter) {
+pub fn journaled(root: &DockerRoot, digit: char) -> (String, LogWriter) {
     let container = root.created_container(digit, "web");
     let id = digit.to_string().repeat(64);
     let host_config = r#"{"LogConfig": {"Type": "journald", "Config": {}}}"#;
@@ -36,7 +36,7 @@ fn journaled(root: &DockerRoot, digit: char) -> (String, LogWriter) {
     (id, container)
 }
 
-fn start(root: &DockerRoot, journald: &Journald, options: &[(&str, &str)]) -> Collector {
+pub fn start(root: &DockerRoot, journald: &Journald, options: &[(&str, &str)]) -> Collector {
     let folder = journald.folder().display().to_string();
     let mut all = vec![("Journal_Path", folder.as_str())];
     all.extend(options);
@@ -44,7 +44,7 @@ fn start(root: &DockerRoot, journald: &Journald, options: &[(&str, &str)]) -> Co
 }
 
 /// A time of Docker's, `number` milliseconds after a fixed one.
-fn time(number: u32) -> String {
+pub fn time(number: u32) -> String {
     let (minutes, rest) = (number / 60_000, number % 60_000);
     let mut time = String::new();
     let (seconds, millis) = (rest / 1000, rest % 1000);
@@ -56,7 +56,7 @@ fn time(number: u32) -> String {
     time
 }
 
-fn write_lines(writer: &mut JournalWriter, id: &str, numbers: std::ops::Range<u32>) {
+pub fn write_lines(writer: &mut JournalWriter, id: &str, numbers: std::ops::Range<u32>) {
     for number in numbers {
         let stream = if number % 3 == 0 { "stderr" } else { "stdout" };
         writer.docker(id, stream, &format!("line {number}"), &time(number), false);

@@ -20,6 +20,7 @@ mod hybrid;
 mod image;
 mod journal;
 mod journal_and_api;
+mod journal_losses;
 mod kubernetes;
 mod local_files;
 mod log_plugin;

@@ -39,12 +39,19 @@ impl Container {
             return false;
         }
         if waits {
-            journaled.is_live = false;
+            journaled.is_behind();
             return true;
         }
         let bytes = journaled.take(place, scan, config.partial_max_size, link);
         self.rate.has_read(bytes, now);
         bytes > 0
+    }
+
+    /// Everything in the journal up to here was read for those that have caught up.
+    pub fn is_read_up_to(&mut self, here: JournalPlace, link: &Link) {
+        if let Some(journaled) = self.log.journaled_mut() {
+            journaled.is_read_up_to(here, link);
+        }
     }
 
     /// Queues what was built of entries from the scan of all containers.
@@ -69,7 +76,8 @@ impl Container {
         if !journaled.is_live || self.is_gone {
             let until = Instant::now() + context.slice_time;
             let (mut bytes, mut is_lost) = (0, false);
-            let (from, max) = (journaled.seek(), context.max_line_bytes);
+            let from = (journaled.seek(), journaled.last());
+            let max = context.max_line_bytes;
             let progress = around.journal.read_own(
                 (of, key),
                 from,
@@ -85,11 +93,16 @@ impl Container {
             }
             journaled.push(context.link);
             self.rate.has_read(bytes, now);
+            if progress == Progress::End {
+                journaled.has_caught_up();
+            } else {
+                journaled.is_behind();
+            }
             match progress {
                 Progress::More => return Next::Now,
                 Progress::Stalled => return Next::Cycle,
                 Progress::Failed => return Next::At(now + RETRY_INTERVAL),
-                Progress::End => journaled.is_live = true,
+                Progress::End => {}
             }
         }
         if self.is_gone {

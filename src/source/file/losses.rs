@@ -65,7 +65,11 @@ impl Losses {
     }
 
     fn abandon(&self, bytes: u64, generations: u64) {
-        self.account.abandon(Abandoned { bytes, generations });
+        self.account.abandon(Abandoned {
+            bytes,
+            generations,
+            entries: 0,
+        });
     }
 
     /// `bytes` that are not part of a record, the first of them at `offset`.

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use crate::delivery::checkpoint::JournalPlace;
+use crate::delivery::link::Link;
 use crate::source::fleet::Fleet;
 use crate::source::journal::shared::Progress;
 use crate::source::schedule::{Pass, Schedule};
@@ -9,6 +11,13 @@ use crate::source::services::Services;
 use crate::source::slice::SLICE_TIME;
 
 impl Fleet {
+    /// Nothing up to here is unread, so that its removal from the journal is no loss.
+    fn are_read_up_to(&mut self, here: JournalPlace, link: &Link) {
+        for (_, container) in &mut self.containers {
+            container.is_read_up_to(here, link);
+        }
+    }
+
     /// Passes what was written to the journal to the containers that have caught up with it. One
     /// that cannot take an entry now reads it later, from its own place.
     pub fn read_journal(&mut self, services: &mut Services, schedule: &mut Schedule) -> Pass {
@@ -36,6 +45,9 @@ impl Fleet {
                 container.flush_journaled(link);
                 schedule.activate(key);
             }
+        }
+        if let Some(here) = journal.take_turn_over(progress) {
+            self.are_read_up_to(here, link);
         }
         match progress {
             Progress::More => Pass::Behind,

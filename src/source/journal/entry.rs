@@ -6,18 +6,17 @@ use crate::format::position::{Stream, Timestamp};
 use crate::format::rfc3339::TimeParser;
 use crate::format::Entry;
 use crate::runtime::id::ContainerId;
+use crate::source::journal::ordinals::Ordinal;
 use crate::source::journal::trust::Sender;
 
 /// Fields that the runtimes write themselves; Docker writes labels and variables, in upper case,
 /// beside them.
-const KNOWN: [&[u8]; 16] = [
+const KNOWN: [&[u8]; 14] = [
     b"CODE_FILE",
     b"CODE_FUNC",
     b"CODE_LINE",
     b"CONTAINER_ID",
     b"CONTAINER_ID_FULL",
-    b"CONTAINER_LOG_EPOCH",
-    b"CONTAINER_LOG_ORDINAL",
     b"CONTAINER_NAME",
     b"CONTAINER_PARTIAL_ID",
     b"CONTAINER_PARTIAL_LAST",
@@ -48,6 +47,11 @@ pub struct Fields {
     is_piece: bool,
     /// Docker's time, since 23.
     stamp: Option<Timestamp>,
+    /// Docker's number, since 23.
+    epoch: Vec<u8>,
+    number: Vec<u8>,
+    /// The entry is journald's: it suppressed so many.
+    suppressed: Option<u64>,
     /// When the sender sent it, in microseconds since 1970.
     sent: Option<u64>,
     attrs: Vec<(Vec<u8>, Vec<u8>)>,
@@ -62,6 +66,9 @@ impl Fields {
         (self.id, self.has_text) = (None, false);
         (self.is_error, self.is_piece) = (false, false);
         (self.stamp, self.sent) = (None, None);
+        self.suppressed = None;
+        self.epoch.clear();
+        self.number.clear();
         self.text.clear();
         self.attrs.clear();
         self.sender.clear();
@@ -85,6 +92,12 @@ impl Fields {
             }
             b"PRIORITY" => self.is_error = value == ERROR,
             b"CONTAINER_PARTIAL_MESSAGE" => self.is_piece = value == b"true",
+            b"CONTAINER_LOG_EPOCH" => set(&mut self.epoch, value),
+            b"CONTAINER_LOG_ORDINAL" => set(&mut self.number, value),
+            b"N_DROPPED" => {
+                let text = std::str::from_utf8(value).ok();
+                self.suppressed = text.and_then(|text| text.parse().ok());
+            }
             b"SYSLOG_TIMESTAMP" => self.stamp = self.times.parse(value),
             b"_SOURCE_REALTIME_TIMESTAMP" => {
                 let text = std::str::from_utf8(value).ok();
@@ -103,6 +116,25 @@ impl Fields {
     /// The container whose runtime wrote it; `None` if it is nothing of a container's.
     pub fn container(&self) -> Option<&ContainerId> {
         self.id.as_ref().filter(|_| self.has_text)
+    }
+
+    /// What journald itself says to have dropped by its rate limit: of which unit, and how many
+    /// messages.
+    pub fn suppression(&self) -> Option<Suppression<'_>> {
+        let entries = self.suppressed.filter(|_| self.sender.is_journald())?;
+        let text = std::str::from_utf8(&self.text).ok()?;
+        let unit = text.rsplit(' ').next()?;
+        Some(Suppression { unit, entries })
+    }
+
+    /// Whether it is a line, or the last piece of one.
+    pub fn ends_line(&self) -> bool {
+        !self.is_piece
+    }
+
+    /// Docker's number of the entry.
+    pub fn ordinal(&self) -> Option<Ordinal> {
+        Ordinal::new(&self.epoch, &self.number)
     }
 
     /// Who sent it.
@@ -134,6 +166,35 @@ impl Fields {
             attrs: &self.encoded,
         }
     }
+}
+
+/// Entries that journald dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Suppression<'a> {
+    /// The unit whose processes sent them.
+    pub unit: &'a str,
+    /// How many.
+    pub entries: u64,
+}
+
+impl Suppression<'_> {
+    /// The container, if the unit is that of its monitor: `libpod-conmon-<id>.scope`.
+    pub fn container(&self) -> Option<ContainerId> {
+        let scope = self.unit.strip_prefix("libpod-conmon-")?;
+        ContainerId::parse(scope.strip_suffix(".scope")?)
+    }
+
+    /// Whether the unit is that of a daemon, whose containers it does not name.
+    pub fn is_of_daemon(&self) -> bool {
+        self.unit.starts_with("docker") || self.unit.starts_with("balena")
+    }
+}
+
+/// Longest value that is kept of a field with a number or an id.
+const LONGEST_ID: usize = 64;
+
+fn set(kept: &mut Vec<u8>, value: &[u8]) {
+    value.get(..LONGEST_ID).unwrap_or(value).clone_into(kept);
 }
 
 /// The time of microseconds since 1970.
@@ -224,6 +285,37 @@ mod tests {
             (vec!["MESSAGE=x", "CONTAINER_ID_FULL=\u{fffd}"], false),
         ] {
             assert_eq!(fields(&given).container().is_some(), is_one, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn what_journald_dropped_is_told_by_journald_only() {
+        let id = "0f".repeat(32);
+        let dropped = |transport: &str, unit: &str, number: &str| {
+            let fields = fields(&[
+                &format!("_TRANSPORT={transport}"),
+                &format!("N_DROPPED={number}"),
+                &format!("MESSAGE=Suppressed {number} messages from {unit}"),
+            ]);
+            let found = fields.suppression();
+            found.map(|it| (it.entries, it.container().is_some(), it.is_of_daemon()))
+        };
+        let scope = format!("libpod-conmon-{id}.scope");
+        assert_eq!(dropped("driver", &scope, "7"), Some((7, true, false)));
+        assert_eq!(
+            dropped("driver", "docker.service", "7"),
+            Some((7, false, true))
+        );
+        assert_eq!(
+            dropped("driver", "cron.service", "7"),
+            Some((7, false, false))
+        );
+        for (transport, number) in [("journal", "7"), ("driver", "-7"), ("driver", "x")] {
+            assert_eq!(
+                dropped(transport, &scope, number),
+                None,
+                "{transport} {number}"
+            );
         }
     }
 

@@ -16,13 +16,15 @@ use crate::pipeline::assembler::{Assembler, ReadBytes};
 use crate::pipeline::partial::Pieces;
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::log_driver::JournalWriter;
+use crate::source::journal::ordinals::Ordinals;
 use crate::source::journal::scan::Scan;
 use crate::source::journal::seam::Seek;
 use crate::source::journal::trust::Writer;
 use crate::source::piece_times::PieceTimes;
+use crate::telemetry::account::{Abandoned, Amount};
 use crate::telemetry::event::journal::JournalEvent;
 use crate::telemetry::event::Event;
-use crate::telemetry::throttle::Once;
+use crate::telemetry::throttle::{Once, Paced};
 
 /// What the pieces of a line have in common: the time of its record, and when its first piece was
 /// received.
@@ -49,8 +51,12 @@ pub struct Journaled {
     /// Bytes of entries since the last push.
     received: u64,
     last_entry: Instant,
+    ordinals: Ordinals,
+    missing: Paced,
     /// Entries were lost.
     loss: Once,
+    /// Only so many of its lines are wanted.
+    last: Option<usize>,
     /// It has caught up, and takes entries of the scan of all containers.
     pub is_live: bool,
 }
@@ -61,6 +67,7 @@ impl Journaled {
         mut assembler: Assembler,
         saved: ContainerCheckpoint,
         writer: Writer,
+        last: Option<usize>,
         now: Instant,
     ) -> Journaled {
         let is_docker = writer.program == JournalWriter::Dockerd;
@@ -79,7 +86,10 @@ impl Journaled {
             of_lines: is_docker.then(OfLines::default),
             received: 0,
             last_entry: now,
+            ordinals: Ordinals::default(),
+            missing: Paced::default(),
             loss: Once::default(),
+            last,
             is_live: false,
         }
     }
@@ -120,9 +130,25 @@ impl Journaled {
         max_line_bytes: usize,
         link: &Link,
     ) -> u64 {
-        let is_known = !self.at.is_none() && place.is_within(&self.at);
-        if is_known || !scan.sender().is(&self.writer) {
+        if !self.at.is_none() && place.is_within(&self.at) {
             return 0;
+        }
+        if let Some(entries) = scan.suppressed() {
+            self.at = place;
+            if !Stream::ALL
+                .iter()
+                .all(|it| self.was_accepted(place, it.index()))
+            {
+                self.lose(entries, link);
+            }
+            return 0;
+        }
+        if !scan.sender().is(&self.writer) {
+            return 0;
+        }
+        if let Some(ordinal) = scan.ordinal() {
+            let missing = self.ordinals.take(ordinal);
+            self.lose(missing, link);
         }
         let mut entry = scan.entry(place);
         self.at = place;
@@ -179,10 +205,65 @@ impl Journaled {
         })
     }
 
+    /// Entries of it are known to be missing.
+    fn lose(&mut self, entries: u64, link: &Link) {
+        if entries == 0 {
+            return;
+        }
+        self.assembler.note_loss();
+        let account = self.assembler.account();
+        account.abandon(Abandoned {
+            entries,
+            ..Abandoned::default()
+        });
+        let (name, short_id) = (self.assembler.metadata().title(), account.short_id());
+        let lost = Amount {
+            bytes: 0,
+            records: entries,
+        };
+        self.missing.add(lost, Instant::now(), |lost| {
+            link.report(Event::Journal(JournalEvent::Missing {
+                name,
+                short_id,
+                entries: lost.records,
+            }))
+        });
+    }
+
+    /// Everything up to here was read, and nothing of it was this container's.
+    pub fn is_read_up_to(&mut self, here: JournalPlace, link: &Link) {
+        if self.is_live && !here.is_within(&self.at) {
+            self.at = here;
+            self.push_always(link, true);
+        }
+    }
+
+    /// The last lines that are wanted, if not all are, and by whom.
+    pub fn last(&self) -> Option<(usize, Writer)> {
+        self.last.map(|lines| (lines, self.writer))
+    }
+
+    /// It has caught up.
+    pub fn has_caught_up(&mut self) {
+        self.is_live = true;
+        self.last = None;
+        self.assembler.account().set_unread(0);
+    }
+
+    /// It has not caught up: how much is unread is not known.
+    pub fn is_behind(&mut self) {
+        self.is_live = false;
+        self.assembler.account().set_unread(1);
+    }
+
     /// Entries after the last one that was taken were removed before they were read.
     pub fn note_loss(&mut self, link: &Link) {
         self.assembler.note_loss();
         let account = self.assembler.account();
+        account.abandon(Abandoned {
+            generations: 1,
+            ..Abandoned::default()
+        });
         let (name, short_id) = (self.assembler.metadata().title(), account.short_id());
         let taken = [self.at, self.resume[0], self.resume[1]];
         let last = taken.into_iter().max_by_key(|place| place.received);
@@ -198,12 +279,16 @@ impl Journaled {
 
     /// Queues what was built.
     pub fn push(&mut self, link: &Link) {
+        self.push_always(link, false);
+    }
+
+    fn push_always(&mut self, link: &Link, always: bool) {
         let here = self.checkpoint().map(Some);
         let read = ReadBytes {
             total: std::mem::take(&mut self.received),
             skipped: 0,
         };
-        self.assembler.push(link, here, false, read);
+        self.assembler.push(link, here, always, read);
     }
 
     /// When what is open is to be delivered without its rest; `None` if nothing is open.
@@ -221,6 +306,8 @@ impl Journaled {
 
     /// Delivers all that is open: no more will come.
     pub fn close(&mut self, link: &Link) {
+        let missing = self.ordinals.end();
+        self.lose(missing, link);
         self.assembler.close();
         self.push(link);
     }

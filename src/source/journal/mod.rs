@@ -8,6 +8,7 @@ pub mod cursor;
 mod entry;
 mod files;
 pub mod journaled;
+mod ordinals;
 pub mod scan;
 pub mod seam;
 pub mod shared;

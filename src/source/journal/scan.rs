@@ -8,17 +8,26 @@ use crate::delivery::checkpoint::JournalPlace;
 use crate::format::Entry;
 use crate::runtime::id::ContainerId;
 use crate::source::journal::entry::Fields;
+use crate::source::journal::ordinals::Ordinal;
 use crate::source::journal::seam::{Journal, Seek};
-use crate::source::journal::trust::Sender;
+use crate::source::journal::trust::{Sender, Writer};
 
 /// Entries of others between two looks at the clock.
 const ENTRIES_PER_LOOK: u32 = 64;
 
+/// What journald's own messages about dropped ones have (`SD_MESSAGE_JOURNAL_DROPPED`).
+const DROPPED: &[u8] = b"MESSAGE_ID=a596d6fe7bfa4994828e72309e95d61e";
+
+/// Sequences whose numbers are watched for gaps: of the system, of namespaces, of earlier journals.
+const MOST_SEQUENCES: usize = 16;
+
 /// What a step found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// An entry of this container at this place.
+    /// An entry of this container at this place, or journald's word that it dropped some of it.
     Entry(ContainerId, JournalPlace),
+    /// journald dropped so many messages of a daemon, the unit.
+    Suppressed(String, u64),
     /// The time is over, and there may be more.
     Pause,
     /// No more entries now.
@@ -33,6 +42,12 @@ pub struct Scan {
     at: Option<JournalPlace>,
     /// It has stepped to an entry already that the next step returns.
     is_ahead: bool,
+    /// The container whose entries are of interest; `None` for all.
+    of: Option<ContainerId>,
+    /// The last entry of each sequence, of all that were stepped to.
+    last: Vec<JournalPlace>,
+    /// Entries between those that were stepped to, which are not in the journal.
+    missing: u64,
 }
 
 impl Scan {
@@ -42,15 +57,47 @@ impl Scan {
         of: Option<&ContainerId>,
         to: Seek,
     ) -> io::Result<Scan> {
-        let field = of.map(|id| format!("CONTAINER_ID_FULL={id}"));
-        journal.select(field.as_ref().map(|field| field.as_bytes()))?;
+        let fields = of.map(|id| format!("CONTAINER_ID_FULL={id}"));
+        let fields: Vec<&[u8]> = match &fields {
+            Some(field) => vec![field.as_bytes(), DROPPED],
+            None => Vec::new(),
+        };
+        journal.select(&fields)?;
         journal.seek(to)?;
         Ok(Scan {
             journal,
             fields: Fields::default(),
             at: None,
             is_ahead: false,
+            of: of.copied(),
+            last: Vec::new(),
+            missing: 0,
         })
+    }
+
+    /// Goes back from the end of the journal, so that the next steps return the last entries of
+    /// this writer that make up this number of lines.
+    pub fn go_back(&mut self, lines: usize, writer: &Writer) -> io::Result<()> {
+        self.journal.seek(Seek::End)?;
+        let mut ends = 0;
+        // The seek is at the last entry itself.
+        let mut is_there = self.journal.place().is_ok();
+        while is_there {
+            self.read_fields()?;
+            let is_its = self.fields.container().is_some() && self.sender().is(writer);
+            ends += usize::from(is_its && self.fields.ends_line());
+            if ends > lines {
+                return Ok(());
+            }
+            is_there = self.journal.step_back()?;
+        }
+        self.journal.seek(Seek::Head)
+    }
+
+    fn read_fields(&mut self) -> io::Result<()> {
+        self.fields.clear();
+        let fields = &mut self.fields;
+        self.journal.fields(&mut |field| fields.take(field))
     }
 
     /// Steps to the next entry of a container, for no longer than until `until`.
@@ -59,13 +106,29 @@ impl Scan {
             if !std::mem::take(&mut self.is_ahead) && !self.journal.step()? {
                 return Ok(Step::End);
             }
-            self.fields.clear();
-            let fields = &mut self.fields;
-            self.journal.fields(&mut |field| fields.take(field))?;
+            if self.of.is_none() && !self.look_for_gap()? {
+                return Ok(Step::End);
+            }
+            self.read_fields()?;
             if let Some(id) = self.fields.container() {
                 let (id, place) = (*id, self.journal.place()?);
                 self.at = Some(place);
                 return Ok(Step::Entry(id, place));
+            }
+            if let Some(found) = self.fields.suppression() {
+                let (entries, id) = (found.entries, found.container());
+                let daemon = found.is_of_daemon().then(|| found.unit.to_owned());
+                let place = self.journal.place()?;
+                self.at = Some(place);
+                match (id, daemon) {
+                    (Some(id), _) if self.of.is_none_or(|of| of == id) => {
+                        return Ok(Step::Entry(id, place));
+                    }
+                    (None, Some(unit)) if self.of.is_none() => {
+                        return Ok(Step::Suppressed(unit, entries));
+                    }
+                    _ => {}
+                }
             }
             if count % ENTRIES_PER_LOOK == 0 && Instant::now() >= until {
                 self.at = self.journal.place().ok();
@@ -73,6 +136,53 @@ impl Scan {
             }
         }
         Ok(Step::End)
+    }
+
+    /// Looks whether journald numbered entries between the last one and this one; returns `false`
+    /// if this one is gone, too. libsystemd passes over an entry of one file that is written while
+    /// it looks into another one; going back finds it.
+    fn look_for_gap(&mut self) -> io::Result<bool> {
+        let mut place = self.journal.place()?;
+        let is_of = |it: &JournalPlace| it.sequence == place.sequence;
+        let Some(index) = self.last.iter().position(is_of) else {
+            // More would be those of other machines.
+            if self.last.len() < MOST_SEQUENCES {
+                self.last.push(place);
+            }
+            return Ok(true);
+        };
+        let last = self.last[index];
+        if place.number > last.number + 1 {
+            self.journal.seek(Seek::To(last))?;
+            // Those of other sequences up to here were stepped to.
+            loop {
+                if !self.journal.step()? {
+                    return Ok(false);
+                }
+                place = self.journal.place()?;
+                if place.sequence == last.sequence && place.number > last.number {
+                    break;
+                }
+            }
+            self.missing += place.number - (last.number + 1);
+        }
+        self.last[index] = place;
+        Ok(true)
+    }
+
+    /// How many entries were not in the journal since the last call, of containers and others.
+    pub fn take_missing(&mut self) -> u64 {
+        std::mem::take(&mut self.missing)
+    }
+
+    /// How many entries journald dropped, if it is that what the entry says.
+    pub fn suppressed(&self) -> Option<u64> {
+        self.fields.suppression().map(|found| found.entries)
+    }
+
+    /// Docker's number of the entry.
+    pub fn ordinal(&self) -> Option<Ordinal> {
+        self.fields.ordinal()
     }
 
     /// Who sent the entry.
@@ -103,6 +213,11 @@ impl Scan {
     /// The last entry that was read.
     pub fn at(&self) -> Option<JournalPlace> {
         self.at
+    }
+
+    /// Goes to the last entry that was stepped to, whatever it is, once the end is reached.
+    pub fn note_end(&mut self) {
+        self.at = self.journal.place().ok().or(self.at);
     }
 
     /// Takes note of new and removed files; returns whether there are any.

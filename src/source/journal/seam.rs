@@ -30,14 +30,17 @@ pub enum Seek {
 /// the thread that opened it. An error of one call leaves it as it was, unless
 /// [`is_lasting`] says otherwise.
 pub trait Journal {
-    /// Only entries that have this field from now on, `NAME=value`, or all.
-    fn select(&mut self, field: Option<&[u8]>) -> io::Result<()>;
+    /// Only entries that have one of these fields from now on, `NAME=value`; all if there are none.
+    fn select(&mut self, fields: &[&[u8]]) -> io::Result<()>;
 
     /// Goes to a place.
     fn seek(&mut self, to: Seek) -> io::Result<()>;
 
     /// Steps to the next entry; returns `false` if there is none yet.
     fn step(&mut self) -> io::Result<bool>;
+
+    /// Steps to the entry before; returns `false` if there is none.
+    fn step_back(&mut self) -> io::Result<bool>;
 
     /// The place of the entry.
     fn place(&mut self) -> io::Result<JournalPlace>;

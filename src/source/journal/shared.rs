@@ -24,8 +24,11 @@ use crate::runtime::id::ContainerId;
 use crate::source::journal::files;
 use crate::source::journal::scan::{Scan, Step};
 use crate::source::journal::seam::{Journal, JournalLibrary, Seek};
+use crate::source::journal::trust::Writer;
+use crate::telemetry::account::Amount;
 use crate::telemetry::event::journal::JournalEvent;
 use crate::telemetry::event::Event;
+use crate::telemetry::throttle::Paced;
 use crate::telemetry::trouble::Trouble;
 
 /// How long it is known whether the journal can be read.
@@ -33,6 +36,13 @@ const AVAILABILITY_AGE: Duration = Duration::from_secs(2);
 
 /// How long to wait after a failure.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+fn amount(entries: u64) -> Amount {
+    Amount {
+        bytes: 0,
+        records: entries,
+    }
+}
 
 fn off() -> io::Error {
     io::Error::other("Journal_Path is off")
@@ -48,7 +58,7 @@ fn open(library: &dyn JournalLibrary, path: &JournalPath) -> io::Result<Box<dyn 
 
 /// The place of the first entry of all.
 fn first_place(journal: &mut dyn Journal) -> io::Result<Option<JournalPlace>> {
-    journal.select(None)?;
+    journal.select(&[])?;
     journal.seek(Seek::Head)?;
     Ok(match journal.step()? {
         true => Some(journal.place()?),
@@ -125,6 +135,10 @@ pub struct SharedJournal {
     owner: Option<(ContainerId, usize)>,
     probed: Option<(Instant, Result<(), String>)>,
     trouble: Trouble<()>,
+    /// Files were added or removed since all was read last.
+    has_changed: bool,
+    suppressed: Paced,
+    missing: Paced,
 }
 
 impl SharedJournal {
@@ -139,6 +153,9 @@ impl SharedJournal {
             owner: None,
             probed: None,
             trouble: Trouble::paced(),
+            has_changed: false,
+            suppressed: Paced::default(),
+            missing: Paced::default(),
         }
     }
 
@@ -232,8 +249,42 @@ impl SharedJournal {
                 }
             },
         );
+        self.report_missing(&mut all, link);
         (self.all, self.members) = (all, members);
         read
+    }
+
+    /// The last entry up to which all live containers were read, if files were removed or added
+    /// since this was asked last and everything was read.
+    pub fn take_turn_over(&mut self, read: Progress) -> Option<JournalPlace> {
+        if read != Progress::End || !std::mem::take(&mut self.has_changed) {
+            return None;
+        }
+        let scan = self.all.scan.as_mut()?;
+        scan.note_end();
+        scan.at()
+    }
+
+    /// Whose entries they were is not known; there may have been lines among them.
+    fn report_missing(&mut self, all: &mut Resumed, link: &Link) {
+        let entries = all.scan.as_mut().map_or(0, Scan::take_missing);
+        if entries > 0 {
+            link.accounts.abandon_of_unknown();
+            self.missing.add(amount(entries), Instant::now(), |amount| {
+                let entries = amount.records;
+                link.report(Event::Journal(JournalEvent::Gap { entries }))
+            });
+        }
+    }
+
+    /// Of a daemon, whose containers are not known by that.
+    fn report_suppressed(&mut self, unit: String, entries: u64, link: &Link) {
+        link.accounts.abandon_of_unknown();
+        self.suppressed
+            .add(amount(entries), Instant::now(), |amount| {
+                let entries = amount.records;
+                link.report(Event::Journal(JournalEvent::Suppressed { unit, entries }))
+            });
     }
 
     /// Reads what a container has not taken yet, from `from` on. When that begins, `is_behind`
@@ -241,7 +292,7 @@ impl SharedJournal {
     pub fn read_own(
         &mut self,
         container: (ContainerId, usize),
-        from: Seek,
+        (from, last): (Seek, Option<(usize, Writer)>),
         until: Instant,
         link: &Link,
         is_behind: impl FnOnce(bool),
@@ -257,7 +308,11 @@ impl SharedJournal {
             let begun = begun.and_then(|mut journal| {
                 let _ = journal.refresh()?;
                 let first = first_place(&mut *journal)?;
-                Ok((first, Scan::begin(journal, Some(&id), from)?))
+                let mut scan = Scan::begin(journal, Some(&id), from)?;
+                if let Some((lines, writer)) = &last {
+                    scan.go_back(*lines, writer)?;
+                }
+                Ok((first, scan))
             });
             own = Resumed::default();
             let first = match begun {
@@ -345,6 +400,7 @@ impl SharedJournal {
             }
         };
         if scan.refresh()? {
+            self.has_changed = true;
             // libsystemd passes over files that it cannot open.
             files::look(&self.path)?;
         }
@@ -356,6 +412,7 @@ impl SharedJournal {
                 Step::End => return Ok(Progress::End),
                 Step::Pause => return Ok(Progress::More),
                 Step::Entry(id, place) => take(&id, place, scan),
+                Step::Suppressed(unit, entries) => self.report_suppressed(unit, entries, link),
             }
             // Costs less than an entry.
             if Instant::now() >= until {

@@ -25,6 +25,8 @@ pub struct Writer {
 #[derive(Debug, Default)]
 pub struct Sender {
     is_native: bool,
+    /// It is journald itself.
+    is_driver: bool,
     uid: Option<u32>,
     command: Vec<u8>,
     cgroup: Vec<u8>,
@@ -35,7 +37,7 @@ const LONGEST: usize = 4096;
 
 impl Sender {
     pub(super) fn clear(&mut self) {
-        (self.is_native, self.uid) = (false, None);
+        (self.is_native, self.is_driver, self.uid) = (false, false, None);
         self.command.clear();
         self.cgroup.clear();
     }
@@ -44,7 +46,9 @@ impl Sender {
     pub(super) fn take(&mut self, name: &[u8], value: &[u8]) {
         let value = value.get(..LONGEST).unwrap_or(value);
         match name {
-            b"_TRANSPORT" => self.is_native = value == b"journal",
+            b"_TRANSPORT" => {
+                (self.is_native, self.is_driver) = (value == b"journal", value == b"driver");
+            }
             b"_UID" => {
                 let text = std::str::from_utf8(value).ok();
                 self.uid = text.and_then(|text| text.parse().ok());
@@ -53,6 +57,11 @@ impl Sender {
             b"_SYSTEMD_CGROUP" => value.clone_into(&mut self.cgroup),
             _ => {}
         }
+    }
+
+    /// Whether it is journald.
+    pub fn is_journald(&self) -> bool {
+        self.is_driver
     }
 
     /// Whether it may be this writer.

@@ -105,6 +105,10 @@ impl LogSource {
             return self.report_failure(around.link, &error);
         }
         let is_at_end = matches!(tailer.start(), Start::End(_));
+        let last = match tailer.start() {
+            Start::Last(lines) => Some(lines),
+            _ => None,
+        };
         let saved = tailer.hand_over();
         if is_at_end {
             around.link.begin_at(*about.id(), saved);
@@ -114,7 +118,8 @@ impl LogSource {
             Some(_) => found.dir.stat().map_or(u32::MAX, |stat| stat.stx_uid),
         };
         let assembler = Assembler::new(Arc::clone(about.account()), Arc::clone(about.template()));
-        let journaled = Journaled::new(assembler, saved, Writer { program, uid }, around.now);
+        let writer = Writer { program, uid };
+        let journaled = Journaled::new(assembler, saved, writer, last, around.now);
         let files = tailer.files().clone();
         self.close_files(about, around);
         self.source = Source::Journal {

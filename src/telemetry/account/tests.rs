@@ -53,6 +53,7 @@ fn every_way_a_byte_can_be_lost_is_in_the_sum() {
         ..SliceStats::default()
     });
     account.abandon(Abandoned {
+        entries: 0,
         bytes: 1000,
         generations: 2,
     });

@@ -18,13 +18,26 @@ pub enum JournalEvent {
         short_id: String,
         last: String,
     },
+    #[error("container {name} ({short_id}): {entries} of its entries are missing in systemd's journal: journald suppressed them by its rate limit (RateLimitBurst in journald.conf), or removed them before they were read (SystemMaxUse, RuntimeMaxUse); they are lost")]
+    Missing {
+        name: String,
+        short_id: String,
+        entries: u64,
+    },
+    #[error("journald suppressed {entries} messages of {unit} by its rate limit: lines of its containers are lost (raise RateLimitBurst in journald.conf, or LogRateLimitBurst of the unit)")]
+    Suppressed { unit: String, entries: u64 },
+    #[error("{entries} entries of systemd's journal were removed before they were read; if there were lines of containers among them, these are lost (raise SystemMaxUse or RuntimeMaxUse in journald.conf, or find out what held reading up)")]
+    Gap { entries: u64 },
 }
 
 impl JournalEvent {
     /// Severity of the message.
     pub fn level(&self) -> Level {
         match self {
-            JournalEvent::Vacuumed { .. } => Level::Error,
+            JournalEvent::Vacuumed { .. }
+            | JournalEvent::Missing { .. }
+            | JournalEvent::Suppressed { .. }
+            | JournalEvent::Gap { .. } => Level::Error,
             JournalEvent::Unreadable { .. } => Level::Warn,
             JournalEvent::Readable | JournalEvent::Begins { .. } => Level::Info,
         }

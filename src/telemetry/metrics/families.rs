@@ -40,7 +40,7 @@ macro_rules! figure {
     };
 }
 
-static FIGURES: [FigureMetric; 15] = [
+static FIGURES: [FigureMetric; 16] = [
     figure!(
         Counter,
         "records_total",
@@ -109,6 +109,12 @@ static FIGURES: [FigureMetric; 15] = [
     ),
     figure!(
         Counter,
+        "abandoned_entries_total",
+        "Entries of containers that are missing in systemd's journal: removed before they were read, or suppressed by journald's rate limit, as far as known",
+        |f, _| f.abandoned.entries as f64
+    ),
+    figure!(
+        Counter,
         "untimed_entries_total",
         "Entries whose time in the log is missing or invalid; their records have the time at which they were read",
         |f, _| f.untimed as f64
@@ -144,7 +150,7 @@ static INSTANCE: [InstanceMetric; 20] = [
         family: Family {
             kind: Kind::Gauge,
             name: "containers",
-            help: "Containers by where their logs come from: file, local, cache, stream, nowhere.",
+            help: "Containers by where their logs come from: file, local, cache, journal, stream, nowhere.",
             labels: &["source"],
         },
         samples: |sources| {

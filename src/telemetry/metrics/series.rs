@@ -235,6 +235,7 @@ mod tests {
         series.show(accounts.all(), 1, now);
         for account in &held[1..] {
             account.abandon(Abandoned {
+                entries: 0,
                 bytes: 1,
                 generations: 1,
             });

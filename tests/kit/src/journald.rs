@@ -16,7 +16,10 @@ const START_DEADLINE: Duration = Duration::from_secs(30);
 const PROGRAM: &str = "/lib/systemd/systemd-journald";
 
 /// The audit subsystem and the kernel's log are the machine's.
-const CONF: &str = "[Journal]\\nStorage=volatile\\nAudit=no\\nReadKMsg=no\\nForwardToWall=no\\nRateLimitIntervalSec=0\\nRuntimeMaxUse=256M\\nRuntimeKeepFree=1M\\nRuntimeMaxFileSize=8M\\n";
+const CONF: &str = "[Journal]\\nStorage=volatile\\nAudit=no\\nReadKMsg=no\\nForwardToWall=no\\nRuntimeMaxUse=256M\\nRuntimeKeepFree=1M\\nRuntimeMaxFileSize=8M\\n";
+
+/// With a rate limit, and control groups by whose names it knows the units of senders.
+const LIMITED: &str = "RateLimitIntervalSec=1s\\nRateLimitBurst=50\\n";
 
 /// Sends each datagram that it reads, its length before it. Perl is part of every Debian.
 const SENDER: &str = r#"use Socket;
@@ -30,11 +33,21 @@ const LONGEST_DATAGRAM: usize = 150_000;
 pub struct Journald {
     dir: TempDir,
     child: Child,
+    limit: &'static str,
 }
 
 impl Journald {
     /// One without an entry but its own, or why there can be none.
     pub fn start() -> Result<Journald, String> {
+        Journald::start_with("RateLimitIntervalSec=0\\n")
+    }
+
+    /// One that drops what a unit sends beyond 50 messages in a second.
+    pub fn limited() -> Result<Journald, String> {
+        Journald::start_with(LIMITED)
+    }
+
+    fn start_with(limit: &'static str) -> Result<Journald, String> {
         if !Path::new(PROGRAM).exists() {
             return Err("no systemd-journald (Debian: systemd)".to_owned());
         }
@@ -42,8 +55,8 @@ impl Journald {
             return Err("no perl".to_owned());
         }
         let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let child = spawn(dir.path())?;
-        let mut journald = Journald { dir, child };
+        let child = spawn(dir.path(), limit)?;
+        let mut journald = Journald { dir, child, limit };
         journald.await_socket()?;
         Ok(journald)
     }
@@ -110,7 +123,7 @@ impl Journald {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_file(self.socket());
-        self.child = spawn(self.dir.path()).expect("journald");
+        self.child = spawn(self.dir.path(), self.limit).expect("journald");
         self.await_socket().expect("journald");
     }
 
@@ -122,6 +135,12 @@ impl Journald {
 
     /// A process with this name, of this user, that writes to it.
     pub fn writer(&self, name: &str, uid: u32) -> JournalWriter {
+        self.writer_in(name, uid, "")
+    }
+
+    /// As [`writer`](Journald::writer), in the control group of this unit, of a journal that is
+    /// limited.
+    pub fn writer_in(&self, name: &str, uid: u32, unit: &str) -> JournalWriter {
         let folder = self.dir.path().join("programs");
         std::fs::create_dir_all(&folder).expect("a folder");
         let program = folder.join(name);
@@ -129,7 +148,15 @@ impl Journald {
             let perl = programs("perl").next().expect("perl");
             symlink(perl, &program).expect("a link");
         }
-        let mut child = Command::new("setpriv")
+        let mut command = Command::new("setpriv");
+        if !unit.is_empty() {
+            command = self.inside(&format!(
+                "mkdir -p {group} && echo $$ >{group}/cgroup.procs && exec \"$@\"",
+                group = self.group(unit)
+            ));
+            command.args(["sh", "setpriv"]);
+        }
+        let mut child = command
             .args(["--pdeathsig", "KILL"])
             .args(["--reuid", &uid.to_string(), "--clear-groups", "--"])
             .arg(&program)
@@ -141,19 +168,48 @@ impl Journald {
         let stdin = child.stdin.take().expect("its input");
         JournalWriter { child, stdin }
     }
+
+    /// Removes the control group of a unit whose processes have ended.
+    pub fn remove_unit(&self, unit: &str) {
+        let group = self.group(unit);
+        let mut remove = self.inside(&format!("rmdir {group} ${{0%/*}}"));
+        let is_removed = || {
+            remove
+                .arg(&group)
+                .status()
+                .is_ok_and(|status| status.success())
+        };
+        assert!(holds_within(START_DEADLINE, is_removed), "{group}");
+    }
+
+    fn group(&self, unit: &str) -> String {
+        format!("/sys/fs/cgroup/fbcl-{}.slice/{unit}", std::process::id())
+    }
+
+    /// A shell in the mount namespace of journald.
+    fn inside(&self, script: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        let namespace = format!("--mount=/proc/{}/ns/mnt", self.child.id());
+        command.args([&namespace, "sh", "-c", script]);
+        command
+    }
 }
 
 /// Starts one over `dir`. Its `/run` is a folder there, so that its files are seen from outside
 /// and outlive it.
-fn spawn(dir: &Path) -> Result<Child, String> {
+fn spawn(dir: &Path, limit: &str) -> Result<Child, String> {
     let run = dir.join("run");
     std::fs::create_dir_all(&run).map_err(|error| error.to_string())?;
     // A user has to reach the socket.
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(dir, open).map_err(|error| error.to_string())?;
+    let groups = match limit == LIMITED {
+        true => "mount -t cgroup2 none /sys/fs/cgroup",
+        false => "true",
+    };
     let script = format!(
-        "mount --bind {} /run && mount -t tmpfs none /etc/systemd && \
-         printf '{CONF}' >/etc/systemd/journald.conf && \
+        "{groups} && mount --bind {} /run && mount -t tmpfs none /etc/systemd && \
+         printf '{CONF}{limit}' >/etc/systemd/journald.conf && \
          mkdir -p /run/systemd/journal /run/log/journal && exec {PROGRAM}",
         run.display()
     );
@@ -200,8 +256,33 @@ impl JournalWriter {
             .expect("the writer reads");
     }
 
+    /// Writes a line as conmon does.
+    pub fn conmon(&mut self, id: &str, text: &str) {
+        self.send(&[
+            ("MESSAGE", text.as_bytes()),
+            ("PRIORITY", b"6"),
+            ("CONTAINER_ID", &id.as_bytes()[..12]),
+            ("CONTAINER_ID_FULL", id.as_bytes()),
+            ("SYSLOG_IDENTIFIER", b"shop"),
+        ]);
+    }
+
     /// Writes an entry as Docker's journald driver does, since Docker 23.
     pub fn docker(&mut self, id: &str, stream: &str, text: &str, time: &str, is_piece: bool) {
+        self.docker_numbered(id, stream, text, time, is_piece, None);
+    }
+
+    /// As [`docker`](JournalWriter::docker), with the start of the container and the number of
+    /// the entry in it.
+    pub fn docker_numbered(
+        &mut self,
+        id: &str,
+        stream: &str,
+        text: &str,
+        time: &str,
+        is_piece: bool,
+        ordinal: Option<(&str, u64)>,
+    ) {
         let priority: &[u8] = if stream == "stderr" { b"3" } else { b"6" };
         let short = &id.as_bytes()[..12];
         let mut fields: Vec<(&str, &[u8])> = vec![
@@ -217,6 +298,11 @@ impl JournalWriter {
         ];
         if is_piece {
             fields.push(("CONTAINER_PARTIAL_MESSAGE", b"true"));
+        }
+        let number = ordinal.map(|(_, number)| number.to_string());
+        if let (Some((epoch, _)), Some(number)) = (ordinal, &number) {
+            fields.push(("CONTAINER_LOG_EPOCH", epoch.as_bytes()));
+            fields.push(("CONTAINER_LOG_ORDINAL", number.as_bytes()));
         }
         self.send(&fields);
     }

@@ -103,6 +103,7 @@ impl Metrics {
             total.refused += sum.refused;
             total.abandoned.bytes += sum.abandoned.bytes;
             total.abandoned.generations += sum.abandoned.generations;
+            total.abandoned.entries += sum.abandoned.entries;
         }
         let troubles = self.troubles.iter();
         Table {
@@ -129,6 +130,7 @@ fn set(row: &mut Row, figure: &str, value: f64) {
         "refused_bytes_total" => row.refused = count,
         "abandoned_bytes_total" => row.abandoned.bytes = count,
         "abandoned_files_total" => row.abandoned.generations = count,
+        "abandoned_entries_total" => row.abandoned.entries = count,
         _ => {}
     }
 }

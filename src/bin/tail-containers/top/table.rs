@@ -239,22 +239,20 @@ fn age(seconds: f64) -> String {
     }
 }
 
-/// Bytes, or the number of files if their lengths are unknown.
+/// Bytes, or the number of files or entries if their lengths are unknown.
 fn abandoned(abandoned: Abandoned) -> String {
-    match abandoned {
-        Abandoned {
-            bytes: 0,
-            generations: 0,
-        } => "-".to_owned(),
-        Abandoned {
-            bytes: 0,
-            generations: 1,
-        } => "1 file".to_owned(),
-        Abandoned {
-            bytes: 0,
-            generations,
-        } => format!("{generations} files"),
-        Abandoned { bytes, .. } => size(bytes),
+    let Abandoned {
+        bytes,
+        generations,
+        entries,
+    } = abandoned;
+    match (bytes, generations, entries) {
+        (0, 0, 0) => "-".to_owned(),
+        (0, 0, 1) => "1 line".to_owned(),
+        (0, 0, entries) => format!("{entries} lines"),
+        (0, 1, _) => "1 file".to_owned(),
+        (0, generations, _) => format!("{generations} files"),
+        (bytes, ..) => size(bytes),
     }
 }
 

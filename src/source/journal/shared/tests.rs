@@ -10,6 +10,8 @@ struct Played {
     /// Numbers of entries that cannot be read, and how often not.
     failing: Vec<(u64, u32)>,
     opened: u32,
+    /// When the first one is stepped to, the second one appears before it.
+    late: Option<(JournalPlace, JournalPlace)>,
 }
 
 #[derive(Clone, Default)]
@@ -35,7 +37,7 @@ struct Handle {
 const ID: [u8; 32] = [7; 32];
 
 impl Journal for Handle {
-    fn select(&mut self, _: Option<&[u8]>) -> io::Result<()> {
+    fn select(&mut self, _: &[&[u8]]) -> io::Result<()> {
         Ok(())
     }
 
@@ -54,8 +56,20 @@ impl Journal for Handle {
     }
 
     fn step(&mut self) -> io::Result<bool> {
-        let is_more = self.next < self.played.lock().unwrap().entries.len();
+        let mut played = self.played.lock().unwrap();
+        let is_more = self.next < played.entries.len();
         self.next += usize::from(is_more);
+        let at = self.next.checked_sub(1).map(|at| played.entries[at]);
+        if let Some((_, late)) = played.late.take_if(|(first, _)| Some(*first) == at) {
+            played.entries.insert(self.next - 1, late);
+            self.next += 1;
+        }
+        Ok(is_more)
+    }
+
+    fn step_back(&mut self) -> io::Result<bool> {
+        let is_more = self.next > 1;
+        self.next -= usize::from(is_more);
         Ok(is_more)
     }
 
@@ -166,7 +180,7 @@ fn a_container_is_told_whether_entries_after_its_place_were_removed() {
     let container = (ContainerId::from_bytes(ID), 3);
     for (last, is_lost) in [(3, true), (4, false), (5, false), (9, false)] {
         let mut was_lost = None;
-        let from = Seek::To(place(last));
+        let from = (Seek::To(place(last)), None);
         let progress = journal.read_own(
             container,
             from,
@@ -181,4 +195,19 @@ fn a_container_is_told_whether_entries_after_its_place_were_removed() {
             "{last}"
         );
     }
+}
+
+/// libsystemd looks into one file after the other: what is written to the first one meanwhile has
+/// a smaller number than what is found in the second one.
+#[test]
+fn an_entry_that_was_passed_over_is_found_and_one_that_is_gone_is_reported() {
+    let library = Library::default();
+    let (mut journal, link) = (joined(&library), link());
+    library.0.lock().unwrap().entries = vec![place(1), place(2), place(4)];
+    library.0.lock().unwrap().late = Some((place(4), place(3)));
+    assert_eq!(read(&mut journal, &link), [1, 2, 3, 4]);
+    assert_eq!(link.accounts.total().abandoned.generations, 0);
+    library.0.lock().unwrap().entries.extend([7, 8].map(place));
+    assert_eq!(read(&mut journal, &link), [7, 8]);
+    assert_eq!(link.accounts.total().abandoned.generations, 1);
 }

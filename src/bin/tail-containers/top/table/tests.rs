@@ -41,6 +41,7 @@ fn losses_come_first_then_who_writes_most_and_the_sum_is_last() {
         Row {
             skipped: 1_500,
             abandoned: Abandoned {
+                entries: 0,
                 bytes: 0,
                 generations: 2,
             },
