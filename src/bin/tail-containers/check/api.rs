@@ -14,7 +14,7 @@ use fluent_bit_container_logs::runtime::log_driver::LogDriver;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{Api, Found};
 use fluent_bit_container_logs::source::api::{
-    ContainerAction, DockerThread, Inspected, StreamEnd, StreamSink,
+    without_socket, ContainerAction, DockerThread, Inspected, StreamEnd, StreamSink,
 };
 use fluent_bit_container_logs::source::choose::{choose, Facts, FileState};
 use fluent_bit_container_logs::telemetry::metrics::Unread;
@@ -108,6 +108,7 @@ pub fn ask(
                 let finding = Finding::fatal(about, reason.clone(), place.for_socket(api, socket));
                 findings.push(finding.because(Unread::ApiUnavailable));
             }
+            let reason = without_socket(socket, reason);
             let text = format!("{shown} does not answer: {reason}");
             return ApiState::new(ApiKind::Silent, text);
         }
