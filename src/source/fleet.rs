@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use crate::config::Config;
-use crate::delivery::checkpoint::FirstStart;
+use crate::delivery::checkpoint::{FirstStart, StreamCheckpoint};
 use crate::delivery::link::Link;
 use crate::delivery::queue::{Batch, Progress};
 use crate::runtime;
@@ -24,6 +24,7 @@ use crate::source::fleet::copied::Copied;
 use crate::source::roots::Root;
 use crate::source::schedule::Schedule;
 use crate::source::services::Services;
+use crate::telemetry::account::wall_clock;
 use crate::telemetry::activity::Doing;
 
 /// A watched folder is rechecked once in this number of rescans, staggered by key. A thousand
@@ -273,13 +274,22 @@ impl Fleet {
     fn add(&mut self, root: usize, found: Found, is_first: bool, turn: &mut Turn<'_>) -> usize {
         let (id, link, config) = (found.id, &turn.services.link, &turn.services.config);
         let runtime = Arc::clone(&self.roots[root].runtime);
-        let start = match link.checkpoint.take_up(&id) {
-            Some(saved) => Start::Saved(saved),
-            None => match (config.tail, config.read_from_head) {
-                (None, true) => Start::Head,
-                _ if !self.is_of_before(&*runtime, &found, is_first) => Start::Head,
-                (Some(lines), true) => Start::Last(lines),
-                (_, false) => Start::End,
+        // What is older is never delivered.
+        let floor = (!config.read_from_head).then(|| self.first_start.time());
+        // In the future, it is from a clock that was set back since.
+        let floor = floor.flatten().filter(|time| *time <= wall_clock());
+        let start = match (link.checkpoint.take_up(&id), floor) {
+            (Some(saved), None) => Start::Saved(saved),
+            (Some(saved), Some(floor)) => Start::Saved(saved.map(|stream| stream.or_after(floor))),
+            (None, Some(floor)) if is_first && self.is_first_start() => Start::End(floor),
+            (None, Some(floor)) => {
+                let saved = [StreamCheckpoint::after(floor); 2];
+                link.begin_at(id, saved);
+                Start::Saved(saved)
+            }
+            (None, None) => match config.tail {
+                Some(lines) if self.is_of_before(&*runtime, &found, is_first) => Start::Last(lines),
+                _ => Start::Head,
             },
         };
         let account = link.accounts.open_as(id, found.runtime_id());
@@ -290,10 +300,14 @@ impl Fleet {
         key
     }
 
+    fn is_first_start(&self) -> bool {
+        matches!(self.first_start, FirstStart::Now(_))
+    }
+
     /// Whether a container without a checkpoint existed before the first start. One that is met
     /// after its first look was not visible, as its root was missing or not configured.
     fn is_of_before(&self, runtime: &dyn Runtime, found: &Found, is_first: bool) -> bool {
-        if is_first && matches!(self.first_start, FirstStart::Now(_)) {
+        if is_first && self.is_first_start() {
             return true;
         }
         let Some(first_start) = self.first_start.time() else {

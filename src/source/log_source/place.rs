@@ -112,7 +112,7 @@ impl LogSource {
         let first = match self.tailer().map(|tailer| tailer.start()) {
             _ if logs.len() < 2 => 0,
             // The API was read from until now.
-            None | Some(Start::End | Start::Last(_)) => logs.len() - 1,
+            None | Some(Start::End(_) | Start::Last(_)) => logs.len() - 1,
             Some(Start::Head | Start::After { .. }) => 0,
             Some(Start::Saved(saved)) => {
                 let first = self.resume_in(&logs, &saved, about);
