@@ -97,6 +97,7 @@ pub fn plan(
     let mut by_time = saved.map(|checkpoint| checkpoint.is_by_time);
     by_time[0] |= stdout.doubt_ends > 0 && !saved[0].is_mid_line;
     by_time[1] |= stderr.doubt_ends > 0 && !saved[1].is_mid_line;
+    let is_lost = [stdout.lost.is_some(), stderr.lost.is_some()];
     Ok(Some(Plan {
         first: begin.0,
         lost: stdout.lost.take().or(stderr.lost.take()),
@@ -108,6 +109,7 @@ pub fn plan(
             }),
             saved: *saved,
             doubt_ends: (in_doubt > 0).then_some(number + in_doubt),
+            is_lost,
         },
         // One stream may begin in this file before the other one's offset.
         front: begins
@@ -213,8 +215,8 @@ fn current_without_beginning(
         Err(error) if is_permanent(&error) => return Ok(None),
         opened => opened?,
     };
-    let times = saved.map(|stream| stream.cursor.time);
-    Ok(seek_kept(&mut file, checkpoint, &times)?.then_some(file))
+    let cursors = saved.map(|stream| stream.cursor);
+    Ok(seek_kept(&mut file, checkpoint, &cursors)?.then_some(file))
 }
 
 /// The index of the current file if it begins as the file of a checkpoint whose offset it does

@@ -4,13 +4,15 @@
 use std::io;
 use std::time::Instant;
 
-use crate::delivery::checkpoint::ContainerCheckpoint;
+use crate::delivery::checkpoint::{StreamCheckpoint, TimeCursor};
 use crate::delivery::link::Link;
 use crate::runtime::file::{is_shortage, stat_path};
 use crate::runtime::LogFiles;
+use crate::source::file::accepted::Accepted;
 use crate::source::file::copies::{copies_of, unread_copies, Copies};
 use crate::source::file::create_counter::CreateCounter;
 use crate::source::file::cut::seek_kept;
+use crate::source::file::earlier::is_front_known;
 use crate::source::file::feed::Feed;
 use crate::source::file::generation::Generation;
 use crate::source::file::known::{is_held, is_same, Head};
@@ -21,6 +23,7 @@ use crate::source::file::open_files::OpenFiles;
 use crate::source::file::opening::{open_from, open_or_pass};
 use crate::source::file::resume::{self, Plan};
 use crate::source::file::search::Search;
+pub use crate::source::file::start::Start;
 
 mod held;
 
@@ -30,28 +33,6 @@ const OPEN_ATTEMPTS: usize = 5;
 /// Limit on the open files of a log in a user's storage, newest first. A user can create any
 /// number of files, each takes a descriptor, and conmon keeps none.
 const MOST_OF_USER: usize = 64;
-
-/// Where reading a log begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// At the first byte of the oldest file.
-    Head,
-    /// After the last line.
-    End,
-    /// At the last lines, this many.
-    Last(usize),
-    /// Where an earlier run stopped.
-    Saved(ContainerCheckpoint),
-    /// At the first byte of the oldest file, after another source delivered everything up to
-    /// this checkpoint.
-    After {
-        /// The end of the other source.
-        saved: ContainerCheckpoint,
-        /// The files may hold what was delivered: entries up to the times of the checkpoint are
-        /// dropped.
-        may_repeat: bool,
-    },
-}
 
 /// The files of one log, and which of them are open.
 pub struct Rotation {
@@ -140,10 +121,7 @@ impl Rotation {
     fn open_first(&mut self, all: &Listed, feed: &mut Feed, link: &Link) -> io::Result<()> {
         let listed = &all.files[..];
         let Some(last) = listed.len().checked_sub(1) else {
-            // Files that appear later are new and are read from their first byte.
-            if matches!(self.start, Start::End | Start::Last(_)) {
-                self.start = Start::Head;
-            }
+            self.start = self.start.of_new_files();
             return Ok(());
         };
         let is_of_last = matches!(self.start, Start::Last(_));
@@ -151,12 +129,26 @@ impl Rotation {
             self.start = Start::Saved(before_last_lines(listed, count)?);
         }
         let plan = match &self.start {
-            Start::Head => Plan::default(),
+            Start::Head => Plan {
+                accepted: Accepted::unknown(),
+                ..Plan::default()
+            },
             Start::After { saved, may_repeat } => {
                 feed.assembler.resume_from(saved, [*may_repeat; 2]);
-                Plan::default()
+                Plan {
+                    accepted: Accepted::unknown(),
+                    ..Plan::default()
+                }
             }
-            Start::End | Start::Last(_) => Plan {
+            Start::End(first_start) => {
+                let saved = [StreamCheckpoint::after(*first_start); 2];
+                feed.assembler.resume_from(&saved, [false; 2]);
+                Plan {
+                    first: last,
+                    ..Plan::default()
+                }
+            }
+            Start::Last(_) => Plan {
                 first: last,
                 ..Plan::default()
             },
@@ -173,7 +165,7 @@ impl Rotation {
         self.files = open_from(listed, plan.first, plan.front, number, &feed.losses, link)?;
         let since = match self.start {
             Start::Head => 0,
-            Start::End | Start::Last(_) => u64::MAX,
+            Start::End(_) | Start::Last(_) => u64::MAX,
             Start::Saved(_) if is_of_last => u64::MAX,
             Start::Saved(saved) | Start::After { saved, .. } => resume::written_since(&saved),
         };
@@ -191,7 +183,10 @@ impl Rotation {
             feed.losses.not_supported(link, file);
         }
         feed.accepted = plan.accepted;
-        if let (Start::End, Some(current)) = (self.start, self.files.open.back_mut()) {
+        if let Some(front) = self.files.open.front() {
+            feed.expect_earlier(front, feed.accepted.is_lost)?;
+        }
+        if let (Start::End(_), Some(current)) = (self.start, self.files.open.back_mut()) {
             current.seek_to_end()?;
             feed.push_progress(current, link, current.resume_here());
         }
@@ -263,6 +258,17 @@ impl Rotation {
             Err(error) => return Err(error),
         }
         Ok(self.files.open.len() > held)
+    }
+
+    /// Before the first byte of the front file is taken: drops what was taken before, if the file
+    /// was truncated and an earlier state of it was written over it.
+    pub fn expect_known(&mut self, feed: &mut Feed) -> io::Result<()> {
+        let front = self.files.open.front_mut();
+        if front.is_some_and(|front| std::mem::take(&mut front.is_overwritten)) {
+            let is_known = is_front_known(&self.files)?;
+            feed.assembler.expect_known([true; 2], is_known);
+        }
+        Ok(())
     }
 
     /// Opens files that were created after a file of which nothing has been read yet.
@@ -340,9 +346,10 @@ impl Rotation {
         if copies.rest.is_none() {
             // Its beginning may have been cut off, and the rest written over it.
             let taken = front.last_time().into_iter();
-            let times = taken.chain(feed.accepted.saved.map(|stream| stream.cursor.time));
-            let times: Vec<_> = times.collect();
-            seek_kept(&mut restarted, &checkpoint, &times)?;
+            let taken = taken.map(|time| TimeCursor { time, count: 1 });
+            let cursors = taken.chain(feed.accepted.saved.map(|stream| stream.cursor));
+            let cursors: Vec<_> = cursors.collect();
+            seek_kept(&mut restarted, &checkpoint, &cursors)?;
         }
         feed.accepted.forget(number);
         match &copies.rest {

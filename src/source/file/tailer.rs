@@ -268,6 +268,9 @@ impl Tailer {
                     if is_checked && self.rotation.opens_unread_copies(&self.feed)? {
                         continue;
                     }
+                    if is_checked {
+                        self.rotation.expect_known(&mut self.feed)?;
+                    }
                     let has_more =
                         has_more | self.take_entries(context, layout, start..end, filled);
                     return Ok(if has_more || self.rotation.files.open.len() > 1 {
@@ -393,7 +396,7 @@ impl Tailer {
         if next.follows_loss {
             feed.assembler.note_loss();
         }
-        feed.reaches(next);
+        feed.reaches(next)?;
         if next.repeats {
             feed.assembler.skip_taken();
         }

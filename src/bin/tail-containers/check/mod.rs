@@ -6,6 +6,7 @@ mod advice;
 mod api;
 mod asked;
 mod containers;
+mod copied;
 mod db;
 mod holder;
 mod limits;
