@@ -5,14 +5,12 @@
 use std::path::PathBuf;
 
 use crate::runtime::{Api, Hides};
-use crate::telemetry::event::journal::JournalEvent;
 
 pub use crate::telemetry::level::Level;
 use wording::{below, by_name};
 
-mod wording;
-
 pub mod journal;
+mod wording;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -352,7 +350,7 @@ pub enum Event {
     #[error("{option} `{tag}` is used as it is: a * is not replaced as in the tail input, and only Tag_Template has placeholders")]
     TagLiteral { option: &'static str, tag: String },
     #[error(transparent)]
-    Journal(JournalEvent),
+    Journal(journal::JournalEvent),
     #[error("the reader thread has been blocked for {seconds} s while {doing}; nothing is read until it continues; unread lines stay in the log files")]
     ReaderStuck { seconds: u64, doing: String },
     #[error("the reader thread is running again")]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::JournalPath;
 use crate::runtime::bounded_file;
+use crate::source::journal::seam::{Journal, JournalLibrary, Seek};
 
 /// Where the journal is, volatile or persistent.
 const FOLDERS: [&str; 2] = ["/run/log/journal", "/var/log/journal"];
@@ -16,6 +17,44 @@ const SYSTEM: &str = "system.journal";
 
 /// Names that are listed of a folder.
 const MOST_FILES: usize = 10_000;
+
+/// The option says so.
+pub(super) fn off() -> io::Error {
+    io::Error::other("Journal_Path is off")
+}
+
+/// Opens the journal.
+pub(super) fn open(
+    library: &dyn JournalLibrary,
+    path: &JournalPath,
+) -> io::Result<Box<dyn Journal>> {
+    match path {
+        JournalPath::Off => Err(off()),
+        JournalPath::Auto => library.open(None),
+        JournalPath::Folder(folder) => library.open(Some(folder)),
+    }
+}
+
+/// Fails, and says why, unless there is a journal that can be read.
+pub fn probe(library: &dyn JournalLibrary, path: &JournalPath) -> io::Result<()> {
+    if *path == JournalPath::Off {
+        return Err(off());
+    }
+    let probed = || {
+        look(path)?;
+        let mut journal = open(library, path)?;
+        // Opens the files.
+        journal.seek(Seek::Head)?;
+        match journal.step()? {
+            true => Ok(()),
+            false => Err(io::Error::other("it has no entries")),
+        }
+    };
+    probed().map_err(|error: io::Error| {
+        let reason = format!("systemd's journal cannot be read: {error}");
+        io::Error::new(error.kind(), reason)
+    })
+}
 
 /// Fails if there are no files, or if that of the system cannot be opened.
 pub(super) fn look(path: &JournalPath) -> io::Result<()> {

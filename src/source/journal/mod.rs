@@ -6,8 +6,9 @@
 
 pub mod cursor;
 mod entry;
-mod files;
+pub mod files;
 pub mod journaled;
+mod losses;
 mod ordinals;
 pub mod scan;
 pub mod seam;

@@ -21,14 +21,13 @@ use crate::config::JournalPath;
 use crate::delivery::checkpoint::JournalPlace;
 use crate::delivery::link::Link;
 use crate::runtime::id::ContainerId;
-use crate::source::journal::files;
+use crate::source::journal::files::{look, off, open, probe};
+use crate::source::journal::losses::Losses;
 use crate::source::journal::scan::{Scan, Step};
 use crate::source::journal::seam::{Journal, JournalLibrary, Seek};
 use crate::source::journal::trust::Writer;
-use crate::telemetry::account::Amount;
 use crate::telemetry::event::journal::JournalEvent;
 use crate::telemetry::event::Event;
-use crate::telemetry::throttle::Paced;
 use crate::telemetry::trouble::Trouble;
 
 /// How long it is known whether the journal can be read.
@@ -37,25 +36,6 @@ const AVAILABILITY_AGE: Duration = Duration::from_secs(2);
 /// How long to wait after a failure.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-fn amount(entries: u64) -> Amount {
-    Amount {
-        bytes: 0,
-        records: entries,
-    }
-}
-
-fn off() -> io::Error {
-    io::Error::other("Journal_Path is off")
-}
-
-fn open(library: &dyn JournalLibrary, path: &JournalPath) -> io::Result<Box<dyn Journal>> {
-    match path {
-        JournalPath::Off => Err(off()),
-        JournalPath::Auto => library.open(None),
-        JournalPath::Folder(folder) => library.open(Some(folder)),
-    }
-}
-
 /// The place of the first entry of all.
 fn first_place(journal: &mut dyn Journal) -> io::Result<Option<JournalPlace>> {
     journal.select(&[])?;
@@ -63,27 +43,6 @@ fn first_place(journal: &mut dyn Journal) -> io::Result<Option<JournalPlace>> {
     Ok(match journal.step()? {
         true => Some(journal.place()?),
         false => None,
-    })
-}
-
-/// Fails, and says why, unless there is a journal that can be read.
-pub fn probe(library: &dyn JournalLibrary, path: &JournalPath) -> io::Result<()> {
-    if *path == JournalPath::Off {
-        return Err(off());
-    }
-    let probed = || {
-        files::look(path)?;
-        let mut journal = open(library, path)?;
-        // Opens the files.
-        journal.seek(Seek::Head)?;
-        match journal.step()? {
-            true => Ok(()),
-            false => Err(io::Error::other("it has no entries")),
-        }
-    };
-    probed().map_err(|error: io::Error| {
-        let reason = format!("systemd's journal cannot be read: {error}");
-        io::Error::new(error.kind(), reason)
     })
 }
 
@@ -137,8 +96,7 @@ pub struct SharedJournal {
     trouble: Trouble<()>,
     /// Files were added or removed since all was read last.
     has_changed: bool,
-    suppressed: Paced,
-    missing: Paced,
+    losses: Losses,
 }
 
 impl SharedJournal {
@@ -154,8 +112,7 @@ impl SharedJournal {
             probed: None,
             trouble: Trouble::paced(),
             has_changed: false,
-            suppressed: Paced::default(),
-            missing: Paced::default(),
+            losses: Losses::default(),
         }
     }
 
@@ -249,7 +206,8 @@ impl SharedJournal {
                 }
             },
         );
-        self.report_missing(&mut all, link);
+        let entries = all.scan.as_mut().map_or(0, Scan::take_missing);
+        self.losses.missing(entries, link);
         (self.all, self.members) = (all, members);
         read
     }
@@ -263,28 +221,6 @@ impl SharedJournal {
         let scan = self.all.scan.as_mut()?;
         scan.note_end();
         scan.at()
-    }
-
-    /// Whose entries they were is not known; there may have been lines among them.
-    fn report_missing(&mut self, all: &mut Resumed, link: &Link) {
-        let entries = all.scan.as_mut().map_or(0, Scan::take_missing);
-        if entries > 0 {
-            link.accounts.abandon_of_unknown();
-            self.missing.add(amount(entries), Instant::now(), |amount| {
-                let entries = amount.records;
-                link.report(Event::Journal(JournalEvent::Gap { entries }))
-            });
-        }
-    }
-
-    /// Of a daemon, whose containers are not known by that.
-    fn report_suppressed(&mut self, unit: String, entries: u64, link: &Link) {
-        link.accounts.abandon_of_unknown();
-        self.suppressed
-            .add(amount(entries), Instant::now(), |amount| {
-                let entries = amount.records;
-                link.report(Event::Journal(JournalEvent::Suppressed { unit, entries }))
-            });
     }
 
     /// Reads what a container has not taken yet, from `from` on. When that begins, `is_behind`
@@ -402,7 +338,7 @@ impl SharedJournal {
         if scan.refresh()? {
             self.has_changed = true;
             // libsystemd passes over files that it cannot open.
-            files::look(&self.path)?;
+            look(&self.path)?;
         }
         loop {
             if !link.queue.has_space() || link.is_stopping() {
@@ -412,7 +348,7 @@ impl SharedJournal {
                 Step::End => return Ok(Progress::End),
                 Step::Pause => return Ok(Progress::More),
                 Step::Entry(id, place) => take(&id, place, scan),
-                Step::Suppressed(unit, entries) => self.report_suppressed(unit, entries, link),
+                Step::Suppressed(unit, entries) => self.losses.suppressed(unit, entries, link),
             }
             // Costs less than an entry.
             if Instant::now() >= until {

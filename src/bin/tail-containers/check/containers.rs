@@ -22,7 +22,7 @@ use fluent_bit_container_logs::runtime::{
 use fluent_bit_container_logs::source::choose::{
     choose, find_logs, lacks_current, reads_files, Facts, FileState,
 };
-use fluent_bit_container_logs::source::journal::shared::probe;
+use fluent_bit_container_logs::source::journal::files::probe;
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
 use super::advice::Advice;
