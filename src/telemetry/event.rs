@@ -5,8 +5,11 @@
 use std::path::PathBuf;
 
 use crate::runtime::{Api, Hides};
+use crate::telemetry::event::words::{below, by_name};
 
 pub use crate::telemetry::level::Level;
+
+mod words;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -152,6 +155,12 @@ pub enum Event {
         short_id: String,
         path: PathBuf,
     },
+    #[error("container {name} ({short_id}): its log {} was deleted while nothing was read; lines of it that were not delivered before are lost", path.display())]
+    LogGone {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+    },
     #[error("container {name} ({short_id}): its log driver was changed to {driver}; {} was read to its end, reading continues where that driver writes", path.display())]
     DriverChanged {
         name: String,
@@ -256,6 +265,13 @@ pub enum Event {
         short_id: String,
         files: u64,
     },
+    #[error("container {name} ({short_id}): rotated files of its log are missing ({files}), the newest of them {}: somebody deleted them before they were read; their lines are lost", path.display())]
+    FilesMissing {
+        name: String,
+        short_id: String,
+        files: u64,
+        path: PathBuf,
+    },
     #[error("container {name} ({short_id}): {} has the name of a log file and is not a regular file; it is skipped, the container's other log files are read", path.display())]
     NoFile {
         name: String,
@@ -274,10 +290,11 @@ pub enum Event {
         short_id: String,
         files: u64,
     },
-    #[error("container {name} ({short_id}): dropped a deleted file with {bytes} unread bytes; they are lost: {reason}")]
+    #[error("container {name} ({short_id}): dropped {}, which was deleted, with {bytes} unread bytes; they are lost: {reason}", path.display())]
     HeldFileDropped {
         name: String,
         short_id: String,
+        path: PathBuf,
         bytes: u64,
         reason: String,
     },
@@ -334,26 +351,6 @@ pub enum Event {
     ReaderBack,
     #[error("the reader thread stopped: {reason}; nothing is read until Fluent Bit is restarted; please report this")]
     ReaderStopped { reason: String },
-}
-
-/// The name of what was just mentioned, if it has one.
-fn by_name(name: &str) -> String {
-    match name {
-        "" => String::new(),
-        name => format!(", `{name}`,"),
-    }
-}
-
-/// Where containers are found.
-fn below(roots: &[PathBuf]) -> String {
-    if roots.is_empty() {
-        return "as soon as a runtime has any: none of their folders can be seen now".to_owned();
-    }
-    let roots: Vec<String> = roots
-        .iter()
-        .map(|root| root.display().to_string())
-        .collect();
-    format!("below {}", roots.join(", "))
 }
 
 #[cfg(test)]

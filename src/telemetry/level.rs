@@ -46,9 +46,11 @@ impl Event {
             | Event::RotatedUnreadable { .. }
             | Event::GenerationLost { .. }
             | Event::LogDeleted { .. }
+            | Event::LogGone { .. }
             | Event::TruncatedMeanwhile { .. }
             | Event::TruncatedBehind { .. }
             | Event::GenerationsMissed { .. }
+            | Event::FilesMissing { .. }
             | Event::HeldFileDropped { .. }
             | Event::Truncated { unread: 1.., .. }
             | Event::RecordsRefused { .. }

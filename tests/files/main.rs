@@ -14,6 +14,7 @@ mod accounting;
 mod api;
 mod content;
 mod cut;
+mod deleted;
 mod docker_roots;
 mod drivers;
 mod first_start;

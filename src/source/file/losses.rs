@@ -8,8 +8,10 @@ use std::time::Instant;
 
 use crate::delivery::link::Link;
 use crate::format::rfc3339;
+use crate::runtime::file::last_name;
 use crate::runtime::metadata::ContainerMetadata;
 use crate::runtime::safe_path::SafePath;
+use crate::source::file::gaps::Missing;
 use crate::source::file::generation::Generation;
 use crate::source::file::listing::UnreadableFile;
 use crate::source::file::resume::Lost;
@@ -165,6 +167,17 @@ impl Losses {
         });
     }
 
+    /// Files were deleted while nothing was read, and reading has got to where they were.
+    pub fn missing(&self, link: &Link, of: &ContainerMetadata, missing: Missing) {
+        self.abandon(0, missing.files);
+        link.report(Event::FilesMissing {
+            name: of.title(),
+            short_id: self.account.short_id(),
+            files: missing.files,
+            path: missing.path.to_path_buf(),
+        });
+    }
+
     /// The `files` oldest ones are not opened; counted and reported once.
     pub fn passed_over(&mut self, link: &Link, of: &ContainerMetadata, files: u64) {
         if files == 0 {
@@ -284,12 +297,14 @@ impl Losses {
         });
     }
 
-    /// A deleted file was dropped with `bytes` unread.
-    pub fn dropped(&self, link: &Link, of: &ContainerMetadata, bytes: u64, reason: String) {
+    /// A deleted file is dropped before its end.
+    pub fn dropped(&self, link: &Link, of: &ContainerMetadata, file: &Generation, reason: String) {
+        let bytes = file.unread();
         self.abandon(bytes, 1);
         link.report(Event::HeldFileDropped {
             name: of.title(),
             short_id: self.account.short_id(),
+            path: last_name(file.file()).unwrap_or_else(|| file.path.clone()),
             bytes,
             reason,
         });

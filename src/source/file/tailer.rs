@@ -154,6 +154,11 @@ impl Tailer {
         self.written_files().last().is_some_and(has_name)
     }
 
+    /// Whether a file is missing that another look tells more about.
+    pub fn has_gap(&self) -> bool {
+        self.rotation.gaps.is_any_open()
+    }
+
     /// How long after its last entry something open counts as complete.
     pub fn grace(&self) -> Option<Duration> {
         self.feed.assembler.grace()
@@ -386,12 +391,16 @@ impl Tailer {
             feed.losses.damaged(link, path, reason);
         }
         feed.assembler.file_ended(Some(front.resume_here()));
-        let Some(next) = files.open.front() else {
+        let Some(next) = files.open.front_mut() else {
             return Ok(());
         };
         link.tally.rotations.add_one();
-        if next.follows_loss {
+        let missing = next.follows_missing.take();
+        if next.follows_loss || missing.is_some() {
             feed.assembler.note_loss();
+        }
+        if let Some(missing) = missing {
+            self.rotation.gaps.reach(missing, context.now);
         }
         feed.reaches(next);
         if next.repeats {

@@ -10,7 +10,8 @@ use std::io;
 
 use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
 use crate::delivery::link::Link;
-use crate::runtime::{Found, LogFiles};
+use crate::runtime::log_driver::LogDriver;
+use crate::runtime::{Api, Found, LogFiles};
 use crate::source::choose::{self, choose, Choice, FileState};
 use crate::source::describe::Description;
 use crate::source::file::extent::{log_of, was_made_after};
@@ -150,7 +151,7 @@ impl LogSource {
     /// Reports once that its log was deleted; the file that reading was to resume in is lost.
     pub(super) fn report_deleted(&mut self, about: &Description, link: &Link) {
         if let Some((tailer, _)) = self.tailer_mut() {
-            tailer.lose_saved();
+            tailer.lose_saved(link);
             self.places.is_lost = true;
         }
         let mut logs = about.runtime().logs(about.found()).into_iter();
@@ -164,6 +165,32 @@ impl LogSource {
                 path,
             })
         });
+    }
+
+    /// Its files will be there once it is started.
+    pub(super) fn begin_later(&mut self, about: &Description, around: &mut Surroundings<'_>) {
+        self.report_gone(about, around.link);
+        self.begin(about, true, around);
+    }
+
+    /// Reports that the log of a container that does not run was deleted, if reading was to resume
+    /// in it.
+    fn report_gone(&mut self, about: &Description, link: &Link) {
+        let has_own_file = about.driver().is_some_and(LogDriver::has_own_file);
+        if !has_own_file || about.api() != Some(Api::Docker) {
+            return;
+        }
+        let Some((tailer, _)) = self.tailer_mut() else {
+            return;
+        };
+        if tailer.lose_saved(link) {
+            let (name, short_id) = about.names();
+            link.report(Event::LogGone {
+                name,
+                short_id,
+                path: self.files().path.to_path_buf(),
+            });
+        }
     }
 
     /// Its files are there.
