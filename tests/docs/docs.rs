@@ -17,15 +17,7 @@ struct Generated {
     text: fn() -> String,
 }
 
-const GENERATED: [Generated; 6] = [
-    Generated {
-        file: "README.md",
-        marks: Some((
-            "<!-- options: generated from src/config/options.rs -->\n",
-            "<!-- end of options -->\n",
-        )),
-        text: || format!("\n{}\n", option_table()),
-    },
+const GENERATED: [Generated; 5] = [
     Generated {
         file: "README.md",
         marks: Some((
@@ -80,22 +72,6 @@ fn kind(option: &OptionSpec) -> &'static str {
         Kind::Size => "size",
         Kind::Time => "time",
     }
-}
-
-fn option_table() -> String {
-    let mut table = String::from("| option | value | default | |\n|---|---|---|---|\n");
-    for option in OPTIONS {
-        let default = option
-            .default()
-            .map_or(String::new(), |default| format!("`{default}`"));
-        table.push_str(&format!(
-            "| `{}` | {} | {default} | {} |\n",
-            option.name,
-            kind(option),
-            option.text
-        ));
-    }
-    table
 }
 
 /// Of the results of `make test-runtimes`.
@@ -163,7 +139,7 @@ fn option_pages() -> String {
             "\n## {}\n\nValue: {}. Default: {default}.{example}\n\n{}\n",
             option.name,
             kind(option),
-            option.text
+            option.text.replace('<', "\\<")
         ));
     }
     text

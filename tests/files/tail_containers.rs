@@ -2,6 +2,7 @@
 
 mod check;
 mod choice;
+mod import;
 mod lines;
 mod names;
 mod stats;

@@ -2,7 +2,9 @@
 
 use std::os::unix::fs::MetadataExt;
 
+use test_kit::collector::PATIENCE;
 use test_kit::docker_root::DockerRoot;
+use test_kit::fluent_bit::{with_each_host, FluentBit};
 use test_kit::playing_host::{PlayingHost, Release};
 use test_kit::tail_containers::run;
 
@@ -97,4 +99,71 @@ fn a_db_is_only_read_and_what_is_printed_is_still_to_be_delivered() {
         "it came although it was printed"
     );
     host.exit().assert_clean();
+}
+
+/// Fluent Bit's own tail reads a log in part, a rotation follows, and the plugin goes on with that
+/// position: no line comes twice and none is missing.
+#[test]
+fn positions_of_tail_are_imported_and_nothing_is_repeated_or_missing() {
+    let name = "tail_containers::positions_of_tail_are_imported_and_nothing_is_repeated_or_missing";
+    with_each_host(name, |host, _plugin| {
+        let root = DockerRoot::new();
+        let mut log = root.container('a', "web");
+        let folder = tempfile::tempdir().expect("a folder");
+        let [tail_db, db] = ["tail.db", "ours.db"].map(|name| folder.path().join(name));
+        let [tail_db, db] = [&tail_db, &db].map(|path| path.to_str().expect("UTF-8"));
+        let config = format!(
+            "[INPUT]\n    Name tail\n    Tag docker.web\n    Read_From_Head on\n    \
+             Path {}/containers/*/*-json.log\n    DB {tail_db}\n",
+            root.path().display()
+        );
+        let mut tail = FluentBit::new(host, None, &config);
+        log.line("delivered by tail");
+        log.entry("stderr", "this one too");
+        tail.start().expect("it starts");
+        tail.wait_to_reach(2, PATIENCE, "lines", FluentBit::record_count);
+        tail.end_in_order();
+
+        log.line("before the rotation");
+        log.rotate(3, false);
+        log.line("after the rotation");
+        let mut later = root.container('b', "later");
+        later.line("of a container that tail has not seen");
+        let import = || {
+            let output = run(root.path(), &["import", "--tail-db", tail_db, "--db", db]);
+            String::from_utf8(output.stdout).expect("UTF-8")
+        };
+        let shown = import();
+        assert!(shown.contains("web: at byte "), "{shown}");
+        assert!(
+            shown.contains(&format!("later: not in {tail_db}")),
+            "{shown}"
+        );
+        assert!(
+            shown.ends_with(
+                "1 imported; 1 without a position, which are read as new containers are\n"
+            ),
+            "{shown}"
+        );
+        assert!(import().contains("web: kept, it has a position already"));
+
+        let shown = run(root.path(), &["--no-follow", "-o", &format!("DB={db}")]);
+        let shown = String::from_utf8(shown.stdout).expect("UTF-8");
+        let mut lines: Vec<_> = shown
+            .lines()
+            .filter_map(|line| {
+                line.split_once(" | ")
+                    .map(|(name, line)| (name.trim(), line))
+            })
+            .collect();
+        lines.sort_unstable();
+        assert_eq!(
+            lines,
+            [
+                ("later", "of a container that tail has not seen"),
+                ("web", "after the rotation"),
+                ("web", "before the rotation"),
+            ]
+        );
+    });
 }

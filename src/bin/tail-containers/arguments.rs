@@ -180,7 +180,7 @@ pub struct Arguments {
 }
 
 /// Commands other than following the logs.
-#[derive(Clone, Copy, Subcommand)]
+#[derive(Clone, Subcommand)]
 pub enum Command {
     /// List the containers, where the log of each would be read from, and what
     /// cannot be read, with the fix; reads no log. Exits with 1 if something
@@ -190,10 +190,30 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write the positions of Fluent Bit's tail input into a new DB of the plugin, so
+    /// that the change repeats and skips nothing. Stop Fluent Bit first
+    Import {
+        /// The DB of tail
+        #[arg(long, value_name = "FILE")]
+        tail_db: PathBuf,
+
+        /// The DB of the plugin; positions that it has already are kept
+        #[arg(long, value_name = "FILE")]
+        db: PathBuf,
+    },
+}
+
+impl Command {
+    fn name(&self) -> &'static str {
+        match self {
+            Command::Check { .. } => "check",
+            Command::Import { .. } => "import",
+        }
+    }
 }
 
 /// The names of the commands.
-pub const COMMANDS: [&str; 1] = ["check"];
+pub const COMMANDS: [&str; 2] = ["check", "import"];
 
 /// The value of `--tail`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -302,8 +322,8 @@ impl Arguments {
 
     /// Switches that make no sense together.
     fn mistake(&self, has_db: bool) -> Option<String> {
-        if let Some(switch) = self.command.and(self.unused_by_commands()) {
-            return Some(format!("check has no use for {switch}"));
+        if let (Some(command), Some(switch)) = (&self.command, self.unused_by_commands()) {
+            return Some(format!("{} has no use for {switch}", command.name()));
         }
         if self.save_position && !has_db {
             return Some("--save-position requires a file: -o DB=FILE".to_owned());

@@ -9,6 +9,7 @@
 mod arguments;
 mod check;
 mod generate;
+mod import;
 mod near;
 mod prefix;
 mod pretty;
@@ -68,8 +69,10 @@ fn run(arguments: &Arguments) -> io::Result<ExitCode> {
             return Ok(ExitCode::from(WRONG_COMMAND_LINE));
         }
     };
-    if let Some(Command::Check { json }) = arguments.command {
-        return check::run(&config, json || arguments.json);
+    match &arguments.command {
+        Some(Command::Check { json }) => return check::run(&config, *json || arguments.json),
+        Some(Command::Import { tail_db, db }) => return import::run(&config, tail_db, db),
+        None => {}
     }
     let complaints = match start::look(&config) {
         Outlook::Go { complaints } => complaints,

@@ -23,5 +23,6 @@ mod resume;
 pub(super) mod rotation;
 pub(super) mod search;
 mod successor;
+pub mod tail_position;
 pub mod tailer;
 mod unfinished;

@@ -23,7 +23,10 @@ pub fn command(root: &Path, arguments: &[&str]) -> Command {
 
 /// Switches for the whole history, if it may have them.
 fn whole(arguments: &[&str]) -> &'static [&'static str] {
-    match arguments.iter().any(|it| ["check", "--new"].contains(it)) {
+    match arguments
+        .iter()
+        .any(|it| ["check", "import", "--new"].contains(it))
+    {
         true => &[],
         false => &["--tail", "all"],
     }
