@@ -264,11 +264,17 @@ impl Fleet {
             let root = &mut self.roots[index];
             let is_first = root.failure.is_none() && std::mem::take(&mut root.is_first_look);
             for found in std::mem::take(&mut root.listed) {
-                if !listed.insert(found.id) {
+                let known = self.keys.get(&found.id).copied();
+                let container = known.and_then(|key| self.containers.get(key));
+                let is_elsewhere =
+                    container.is_some_and(|container| container.is_elsewhere(&found));
+                let is_covered = |container: &Container| container.is_covered_by(&found);
+                let is_hidden = is_elsewhere && container.is_some_and(is_covered);
+                if is_hidden || !listed.insert(found.id) {
                     continue;
                 }
-                match self.keys.get(&found.id) {
-                    Some(&key) => self.meet_again(key, index, found, turn),
+                match known {
+                    Some(key) => self.meet_again(key, index, found, is_elsewhere, turn),
                     // A container that has come back is added once all queued batches of its
                     // earlier life are accepted: only then is its checkpoint final.
                     None if turn.services.link.is_leaving(&found.id) => self.is_any_expected = true,
@@ -280,8 +286,15 @@ impl Fleet {
     }
 
     /// Handles a listed container that is already known, perhaps only from the API or from
-    /// another runtime.
-    fn meet_again(&mut self, key: usize, root: usize, found: Found, turn: &mut Turn<'_>) {
+    /// another runtime. `is_elsewhere` says that its folder is not the one that it was.
+    fn meet_again(
+        &mut self,
+        key: usize,
+        root: usize,
+        found: Found,
+        is_elsewhere: bool,
+        turn: &mut Turn<'_>,
+    ) {
         let Some(container) = self.containers.get_mut(key) else {
             return;
         };
@@ -290,7 +303,7 @@ impl Fleet {
         if self.roots[root].changed.contains(&found.id) {
             turn.schedule.look_into(key);
         }
-        if container.root == root && container.is_elsewhere(&found) {
+        if container.root == root && is_elsewhere {
             let (api, cycle) = (container.api(), turn.schedule.cycle());
             let mut around = turn.services.around(key, api, turn.now, cycle);
             container.move_to(found.clone(), &mut around);

@@ -155,7 +155,7 @@ pub enum Event {
         short_id: String,
         path: PathBuf,
     },
-    #[error("container {name} ({short_id}): its log {} was deleted while nothing was read; lines of it that were not delivered before are lost", path.display())]
+    #[error("container {name} ({short_id}): its log {} is not there any more: it was deleted while nothing was read, or its folder is mounted over; lines of it that were not delivered before are lost, unless it comes back", path.display())]
     LogGone {
         name: String,
         short_id: String,

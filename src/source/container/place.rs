@@ -16,6 +16,12 @@ impl Container {
         self.about.found().dir != found.dir || self.folder.is_other(&found.dir)
     }
 
+    /// Whether its own folder, which still has its log, is covered by another one in which there is
+    /// nothing: a mount.
+    pub fn is_covered_by(&self, found: &Found) -> bool {
+        found.dir.is_empty_folder() && self.has_log()
+    }
+
     /// Continues in another folder; files that are open are read to their end.
     pub fn move_to(&mut self, found: Found, around: &mut Surroundings<'_>) {
         let before = self.about.found().clone();

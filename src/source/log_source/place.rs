@@ -173,10 +173,10 @@ impl LogSource {
         self.begin(about, true, around);
     }
 
-    /// Reports that the log of a container that does not run was deleted, if reading was to resume
-    /// in it.
-    fn report_gone(&mut self, about: &Description, link: &Link) {
-        let has_own_file = about.driver().is_some_and(LogDriver::has_own_file);
+    /// Reports that the log of a container that does not run, or is not known to, is not there, if
+    /// reading was to resume in it.
+    pub fn report_gone(&mut self, about: &Description, link: &Link) {
+        let has_own_file = about.driver().is_none_or(LogDriver::has_own_file);
         if !has_own_file || about.api() != Some(Api::Docker) {
             return;
         }
