@@ -17,7 +17,7 @@ cargo clippy --workspace --all-targets -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
 endef
 
-.PHONY: all check kill model picture docs deps lint-deps test-deps demo test test-runtimes bench miri fuzz sanitize soak lint clean
+.PHONY: all check kill model picture reproducible docs deps lint-deps test-deps demo test test-runtimes bench miri fuzz sanitize soak lint clean
 .NOTPARALLEL:
 
 all:
@@ -57,6 +57,11 @@ release: deps
 release-test: deps test-deps
 	@scripts/deps release-test
 	@scripts/test-release
+
+# Builds it again in another folder with another HOME: the same bytes, file by file.
+reproducible: deps
+	@scripts/deps release
+	@scripts/test-reproducible
 
 demo: deps all
 	@scripts/demo

@@ -214,7 +214,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Read_From_Head",
         kind: Kind::Bool,
         unset: Unset::Default("on"),
-        text: "Whether containers that exist before the very first start are read from the beginning, also those that were excluded then or whose root appears later. Containers created later are always read from the beginning.",
+        text: "Whether lines written before the very first start are delivered. With off, none is, by its time: also of a container that was excluded then or appears later, and of a log that is restored from a backup. All later lines are delivered.",
         set: |config, given| given.parsed(values::boolean).map(|is_on| config.read_from_head = is_on),
     },
     OptionSpec {

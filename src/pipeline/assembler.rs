@@ -130,6 +130,25 @@ impl Assembler {
         }
     }
 
+    /// Whether an entry was taken before, here or in an earlier run, or reading starts at a time.
+    pub fn has_taken(&self) -> bool {
+        self.taken != PerStream::default()
+    }
+
+    /// It is not known from where the coming entries of these streams go on. What is earlier than
+    /// the time at which reading starts is dropped; and if they are of an earlier state of the log
+    /// (`are_known`), what is earlier than the last entry taken.
+    pub fn expect_known(&mut self, of: PerStream<bool>, are_known: bool) {
+        for index in Stream::ALL.map(Stream::index) {
+            let taken = self.taken[index];
+            let is_whole = self.mid_line[index] != Some(taken.time);
+            let may_be_known = taken.is_start() || are_known && taken.count > 0 && is_whole;
+            if of[index] && may_be_known && self.dedupe[index].is_none() {
+                self.dedupe[index] = Some(Dedupe::if_earlier(taken));
+            }
+        }
+    }
+
     /// Stops dropping entries of these streams: whatever follows was not delivered, whatever
     /// its times say.
     pub fn end_skip(&mut self, of: PerStream<bool>) {
@@ -376,7 +395,7 @@ impl Assembler {
             let here = here[stream.index()]?;
             // Entries being dropped by time are identified by the checkpoint that the cursor
             // was saved with; no other position identifies them.
-            if self.dedupe[stream.index()].is_some() {
+            if self.dedupe[stream.index()].is_some_and(|it| it.is_dropping()) {
                 return None;
             }
             Some(self.checkpoint(stream, here))

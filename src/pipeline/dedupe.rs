@@ -14,6 +14,8 @@ pub struct Dedupe {
     until: TimeCursor,
     /// Whether the cursor's time or those of the coming entries may be in whole seconds.
     is_to_the_second: bool,
+    /// Nothing is dropped unless the first entry is earlier than the cursor.
+    is_doubtful: bool,
     /// Entries with that time seen so far.
     seen: u32,
 }
@@ -25,8 +27,23 @@ impl Dedupe {
         Dedupe {
             until,
             is_to_the_second,
+            is_doubtful: false,
             seen: 0,
         }
+    }
+
+    /// Drops up to `until` if the entries begin earlier than that: only then were they, or those
+    /// in their place, delivered. New ones may have the cursor's time.
+    pub fn if_earlier(until: TimeCursor) -> Dedupe {
+        Dedupe {
+            is_doubtful: true,
+            ..Dedupe::new(until, false)
+        }
+    }
+
+    /// Whether entries are being dropped, and not only those that may come.
+    pub fn is_dropping(&self) -> bool {
+        !self.is_doubtful
     }
 
     /// Whether an entry with this time was already delivered. Out of line to keep the hot path
@@ -35,6 +52,10 @@ impl Dedupe {
     #[inline(never)]
     pub fn covers(&mut self, time: Timestamp) -> bool {
         let until = self.until.time;
+        if self.is_doubtful && time >= until {
+            return false;
+        }
+        self.is_doubtful = false;
         let is_whole = time.nanos == 0 || until.nanos == 0;
         if time != until && !(self.is_to_the_second && is_whole && time.seconds == until.seconds) {
             return time < until;
@@ -95,6 +116,23 @@ mod tests {
         assert_eq!(covered(until, true, &api), [true, true, false, false]);
         // If both sides have nanoseconds, times within a second are distinct.
         assert_eq!(covered(cursor(5, 1), false, &[fine(5, 3)]), [false]);
+    }
+
+    #[test]
+    fn where_entries_may_be_new_one_that_is_earlier_than_the_cursor_tells_that_they_are_not() {
+        let covered = |times: &[i64]| {
+            let mut dedupe = Dedupe::if_earlier(cursor(5, 2));
+            let covers = |seconds: &i64| {
+                dedupe.covers(Timestamp {
+                    seconds: *seconds,
+                    nanos: 0,
+                })
+            };
+            times.iter().map(covers).collect::<Vec<_>>()
+        };
+        assert_eq!(covered(&[4, 5, 5, 5, 6]), [true, true, true, false, false]);
+        assert_eq!(covered(&[5]), [false]);
+        assert_eq!(covered(&[6]), [false]);
     }
 
     #[test]

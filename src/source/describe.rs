@@ -66,7 +66,8 @@ enum MetadataState {
     Unknown,
     /// Metadata read from this file, or from no file.
     Of(Option<FileId>),
-    /// Metadata of a runtime that knew less than the present one.
+    /// Metadata that are to be read again: of a runtime that knew less than the present one, or from
+    /// a file of several containers that changed.
     Stale,
 }
 
@@ -103,10 +104,15 @@ impl Description {
     pub fn adopt(&mut self, runtime: Arc<dyn Runtime>, found: Found) {
         self.runtime = runtime;
         self.found = found;
+        self.note_changed();
+        self.run = None;
+    }
+
+    /// Its metadata are to be read again.
+    pub fn note_changed(&mut self) {
         if self.is_known() {
             self.metadata = MetadataState::Stale;
         }
-        self.run = None;
     }
 
     /// The runtime finds the same container in this place now.
@@ -408,11 +414,7 @@ impl Description {
     /// Decides whether the container, with its current metadata, is read, and reports a
     /// change. Returns whether it was read before and is not any more.
     pub fn judge(&mut self, around: &Surroundings<'_>) -> bool {
-        let driver = self
-            .driver
-            .driver
-            .as_ref()
-            .map_or("", |driver| &driver.name);
+        let driver = self.driver().map_or("", |driver| &driver.name);
         let (selection, metadata) = (&around.config.selection, &self.template.metadata);
         let rules = selection.without_effect(metadata).join(", ");
         if !rules.is_empty() {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use crate::config::Config;
-use crate::delivery::checkpoint::FirstStart;
+use crate::delivery::checkpoint::{FirstStart, StreamCheckpoint};
 use crate::delivery::link::Link;
 use crate::delivery::queue::{Batch, Progress};
 use crate::runtime;
@@ -20,9 +20,11 @@ use crate::runtime::{Found, Runtime, RuntimeChoice};
 use crate::source::container::Container;
 use crate::source::file::rotation::Start;
 use crate::source::file::tailer::Tailer;
+use crate::source::fleet::copied::Copied;
 use crate::source::roots::Root;
 use crate::source::schedule::Schedule;
 use crate::source::services::Services;
+use crate::telemetry::account::wall_clock;
 use crate::telemetry::activity::Doing;
 
 /// A watched folder is rechecked once in this number of rescans, staggered by key. A thousand
@@ -37,7 +39,9 @@ const LOOK_TIME: Duration = Duration::from_millis(100);
 /// Interval between searches for loops.
 const LOOP_INTERVAL: Duration = Duration::from_millis(200);
 
+mod copied;
 mod departed;
+mod listed;
 mod remote;
 
 /// What one turn of the reader lends to the fleet.
@@ -71,6 +75,8 @@ pub struct Fleet {
     /// Checkpoints of containers that are no longer listed have not been dropped yet.
     has_unlisted: bool,
     looked_for_loops: Instant,
+    /// The containers with several folders.
+    copied: Copied,
     /// Counts rescans modulo [`RESCANS_OF_WATCHED`]; selects the watched folders to recheck.
     rescans: usize,
 }
@@ -100,6 +106,7 @@ impl Fleet {
             first_start,
             has_unlisted: true,
             looked_for_loops: Instant::now(),
+            copied: Copied::new(),
             rescans: 0,
         }
     }
@@ -131,6 +138,11 @@ impl Fleet {
     pub fn lacks_metadata(&self) -> bool {
         let mut containers = self.containers.iter();
         containers.any(|(_, container)| container.lacks_metadata())
+    }
+
+    /// Number of containers with two folders that are written.
+    pub fn written_twice(&self) -> usize {
+        self.copied.both()
     }
 
     /// Reading stops: checks the sizes of all open files, and counts what is lost with those that
@@ -169,7 +181,9 @@ impl Fleet {
             root.is_same()
         };
         let is_listing = matches!(self.first_look, FirstLook::Listing);
-        if roots_changed || self.is_any_expected || is_listing || !self.roots.iter().all(is_same) {
+        // Which folder of a container is written can change at any time.
+        let is_due = roots_changed || self.is_any_expected || is_listing || self.copied.is_any();
+        if is_due || !self.roots.iter().all(is_same) {
             self.list_roots(turn);
         }
         self.rescans = (self.rescans + 1) % RESCANS_OF_WATCHED;
@@ -256,84 +270,27 @@ impl Fleet {
         }
     }
 
-    /// Adds the containers that the roots list; returns the ids of all listed ones.
-    fn take_listed(&mut self, turn: &mut Turn<'_>) -> HashSet<ContainerId> {
-        let mut listed = HashSet::new();
-        self.is_any_expected = false;
-        for index in 0..self.roots.len() {
-            let root = &mut self.roots[index];
-            let is_first = root.failure.is_none() && std::mem::take(&mut root.is_first_look);
-            for found in std::mem::take(&mut root.listed) {
-                let known = self.keys.get(&found.id).copied();
-                let container = known.and_then(|key| self.containers.get(key));
-                let is_elsewhere =
-                    container.is_some_and(|container| container.is_elsewhere(&found));
-                let is_covered = |container: &Container| container.is_covered_by(&found);
-                let is_hidden = is_elsewhere && container.is_some_and(is_covered);
-                if is_hidden || !listed.insert(found.id) {
-                    continue;
-                }
-                match known {
-                    Some(key) => self.meet_again(key, index, found, is_elsewhere, turn),
-                    // A container that has come back is added once all queued batches of its
-                    // earlier life are accepted: only then is its checkpoint final.
-                    None if turn.services.link.is_leaving(&found.id) => self.is_any_expected = true,
-                    None => self.add_listed(index, found, is_first, turn),
-                }
-            }
-        }
-        listed
-    }
-
-    /// Handles a listed container that is already known, perhaps only from the API or from
-    /// another runtime. `is_elsewhere` says that its folder is not the one that it was.
-    fn meet_again(
-        &mut self,
-        key: usize,
-        root: usize,
-        found: Found,
-        is_elsewhere: bool,
-        turn: &mut Turn<'_>,
-    ) {
-        let Some(container) = self.containers.get_mut(key) else {
-            return;
-        };
-        // It is added again once it is read to its end.
-        self.is_any_expected |= container.is_gone;
-        if self.roots[root].changed.contains(&found.id) {
-            turn.schedule.look_into(key);
-        }
-        if container.root == root && is_elsewhere {
-            let (api, cycle) = (container.api(), turn.schedule.cycle());
-            let mut around = turn.services.around(key, api, turn.now, cycle);
-            container.move_to(found.clone(), &mut around);
-            turn.schedule.look_into(key);
-        }
-        if std::mem::take(&mut container.is_remote) {
-            // A refused watch has already been reported for another folder.
-            let _ = container.watch_folder(&mut turn.services.watch, key);
-            turn.schedule.look_into(key);
-        }
-        // The first runtime keeps it, even if it does not list it for a moment.
-        if root < container.root {
-            let runtime = Arc::clone(&self.roots[root].runtime);
-            container.adopt(runtime, root, found);
-            turn.schedule.look_into(key);
-        }
-    }
-
     /// Adds a container and has it looked into; `is_first` means that it was present at the
     /// first look.
     fn add(&mut self, root: usize, found: Found, is_first: bool, turn: &mut Turn<'_>) -> usize {
         let (id, link, config) = (found.id, &turn.services.link, &turn.services.config);
         let runtime = Arc::clone(&self.roots[root].runtime);
-        let start = match link.checkpoint.take_up(&id) {
-            Some(saved) => Start::Saved(saved),
-            None => match (config.tail, config.read_from_head) {
-                (None, true) => Start::Head,
-                _ if !self.is_of_before(&*runtime, &found, is_first) => Start::Head,
-                (Some(lines), true) => Start::Last(lines),
-                (_, false) => Start::End,
+        // What is older is never delivered.
+        let floor = (!config.read_from_head).then(|| self.first_start.time());
+        // In the future, it is from a clock that was set back since.
+        let floor = floor.flatten().filter(|time| *time <= wall_clock());
+        let start = match (link.checkpoint.take_up(&id), floor) {
+            (Some(saved), None) => Start::Saved(saved),
+            (Some(saved), Some(floor)) => Start::Saved(saved.map(|stream| stream.or_after(floor))),
+            (None, Some(floor)) if is_first && self.is_first_start() => Start::End(floor),
+            (None, Some(floor)) => {
+                let saved = [StreamCheckpoint::after(floor); 2];
+                link.begin_at(id, saved);
+                Start::Saved(saved)
+            }
+            (None, None) => match config.tail {
+                Some(lines) if self.is_of_before(&*runtime, &found, is_first) => Start::Last(lines),
+                _ => Start::Head,
             },
         };
         let account = link.accounts.open_as(id, found.runtime_id());
@@ -344,10 +301,14 @@ impl Fleet {
         key
     }
 
+    fn is_first_start(&self) -> bool {
+        matches!(self.first_start, FirstStart::Now(_))
+    }
+
     /// Whether a container without a checkpoint existed before the first start. One that is met
     /// after its first look was not visible, as its root was missing or not configured.
     fn is_of_before(&self, runtime: &dyn Runtime, found: &Found, is_first: bool) -> bool {
-        if is_first && matches!(self.first_start, FirstStart::Now(_)) {
+        if is_first && self.is_first_start() {
             return true;
         }
         let Some(first_start) = self.first_start.time() else {
@@ -408,6 +369,11 @@ impl Fleet {
                 turn.schedule.look_next_after(key);
             }
         }
+        let (containers, keys) = (&self.containers, &self.keys);
+        self.copied.report(&turn.services.link, |id| {
+            let container = keys.get(id).and_then(|key| containers.get(*key));
+            container.map_or_else(|| (id.short(), id.short()), Container::names)
+        });
         if let FirstLook::Looking(unlooked) = &self.first_look {
             if !unlooked.iter().any(|key| self.containers.contains(*key)) {
                 self.first_look = FirstLook::Over;

@@ -190,7 +190,7 @@ impl LogSource {
                     && self.may_still_come(about, around.now) =>
             {
                 if is_deleted {
-                    self.begin(about, true, around);
+                    self.begin(about, around);
                 }
             }
             choice => {
@@ -266,9 +266,9 @@ impl LogSource {
     /// Reads these files once they are opened; none may be open.
     fn use_files(&mut self, found: LogFiles, about: &Description) {
         let start = self.tailer().map(Tailer::start);
-        if self.missing_since.is_some() && matches!(start, Some(Start::End | Start::Last(_))) {
-            // What appears where there was nothing is new.
-            self.source = Source::of(about, found, Start::Head);
+        let is_missing = self.missing_since.is_some();
+        if let Some(start) = start.filter(|it| is_missing && *it != it.of_new_files()) {
+            self.source = Source::of(about, found, start.of_new_files());
             return;
         }
         match &mut self.source {
@@ -333,7 +333,7 @@ impl LogSource {
             return streams.ask_again(about.id());
         };
         let (api, template) = (streams.api(), Arc::clone(about.template()));
-        let is_at_end = tailer.start() == Start::End;
+        let is_at_end = matches!(tailer.start(), Start::End(_));
         let last = match tailer.start() {
             Start::Last(lines) => Some(lines),
             _ => None,
@@ -385,7 +385,7 @@ impl LogSource {
     /// resumes there if the container is included again.
     pub fn release(&mut self, about: &Description, around: &mut Surroundings<'_>) {
         self.end_stream(about, around);
-        self.begin(about, false, around);
+        self.begin(about, around);
         if let Some(saved) = self.open_tailer().map(Tailer::hand_over) {
             self.restart(about, Start::Saved(saved), around);
         }

@@ -163,9 +163,12 @@ impl Root {
                         .map(|one| one.map(|(stamp, dir)| (dir, stamp)))
                         .collect();
                 }
-                self.unreadable = listing.unreadable;
+                let before = std::mem::replace(&mut self.unreadable, listing.unreadable);
                 self.listed = listing.containers;
                 self.changed = listing.changed;
+                if before.iter().any(|it| self.can_be_read_now(it)) {
+                    self.changed.extend(self.listed.iter().map(|it| it.id));
+                }
                 self.watch_folders(listing.folders, watch)
             }
             Err(error) => {
@@ -178,6 +181,12 @@ impl Root {
                 false
             }
         }
+    }
+
+    /// Whether containers lacked metadata as this could not be read, which it can be now.
+    fn can_be_read_now(&self, before: &Unreadable) -> bool {
+        let is_shared = matches!(before.hides, Hides::Labels | Hides::ImagesAndLabels);
+        is_shared && self.unreadable.iter().all(|it| it.path != before.path)
     }
 
     fn watch_folders(&mut self, folders: Vec<SafePath>, watch: &mut FileWatch) -> bool {

@@ -91,6 +91,7 @@ fn survey(fleet: &Fleet, services: &Services, now: Instant) -> Survey {
         };
         survey.unread[Unread::of_error(&it.error) as usize] += hidden;
     }
+    survey.unread[Unread::Copy as usize] += fleet.written_twice() as u64;
     let is_shown = |root: &&Root| root.failure.is_none() || root.trouble.is_there();
     let shown = fleet.roots.iter().filter(is_shown);
     survey.roots = shown

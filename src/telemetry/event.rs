@@ -5,11 +5,11 @@
 use std::path::PathBuf;
 
 use crate::runtime::{Api, Hides};
-use crate::telemetry::event::words::{below, by_name};
 
 pub use crate::telemetry::level::Level;
+use wording::{below, by_name};
 
-mod words;
+mod wording;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -33,6 +33,21 @@ pub enum Event {
         name: String,
         short_id: String,
         path: PathBuf,
+    },
+    #[error("containers are in several folders ({count}; the first is {name} ({short_id}), in {} and in {}): of each, the folder whose log was written last is read, that one at first; what only another one has is not read, and when that is written, reading goes on there; remove the copies, or leave their root out", path.display(), other.display())]
+    Copied {
+        count: usize,
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        other: PathBuf,
+    },
+    #[error("container {name} ({short_id}) is written in two folders at once: it is read in {}, and what is written to it in {} is not read before the first one rests; find out what writes to both, or leave the root of one out", path.display(), other.display())]
+    CopyWritten {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        other: PathBuf,
     },
     #[error("cannot read {}: {reason}; {effect}; retrying every {seconds} s", path.display())]
     FolderUnreadable {
@@ -351,26 +366,4 @@ pub enum Event {
     ReaderBack,
     #[error("the reader thread stopped: {reason}; nothing is read until Fluent Bit is restarted; please report this")]
     ReaderStopped { reason: String },
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_other_input_is_called_by_its_name_if_it_has_one() {
-        let shared = |other: &str| {
-            let event = Event::SharedContainers {
-                count: 2,
-                name: "web".to_owned(),
-                short_id: "4c01db0b339c".to_owned(),
-                other: other.to_owned(),
-            };
-            event.to_string()
-        };
-        let text = shared("all");
-        assert!(text.starts_with("another input of this process, `all`, reads 2 "));
-        let text = shared("");
-        assert!(text.starts_with("another input of this process reads 2 "));
-    }
 }

@@ -60,6 +60,8 @@ impl Event {
             | Event::CheckpointUnwritable { .. } => Level::Error,
             Event::WatchUnavailable { .. }
             | Event::OutOfSight { .. }
+            | Event::Copied { .. }
+            | Event::CopyWritten { .. }
             | Event::FolderUnreadable { .. }
             | Event::MetadataUnreadable { .. }
             | Event::DriverUnknown { .. }

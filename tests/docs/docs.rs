@@ -301,7 +301,6 @@ fn tail_containers_documents_every_switch() {
         "--include",
         "--exclude",
         "--since",
-        "--stats",
         "--color",
         "--option",
         "--help",

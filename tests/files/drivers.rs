@@ -16,7 +16,7 @@ fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
 }
 
 /// A frame of the driver `local`, and of the cache.
-fn frame(text: &str, nanoseconds: u64) -> Vec<u8> {
+pub fn frame(text: &str, nanoseconds: u64) -> Vec<u8> {
     fn varint(mut number: u64, bytes: &mut Vec<u8>) {
         while number > 127 {
             bytes.push(number as u8 | 128);
@@ -33,6 +33,14 @@ fn frame(text: &str, nanoseconds: u64) -> Vec<u8> {
     message.extend(text.as_bytes());
     let length = (message.len() as u32).to_be_bytes();
     [&length[..], &message, &length].concat()
+}
+
+/// Changes the driver of a container in its settings.
+pub fn set_driver(log: &LogWriter, driver: &str) {
+    let config = serde_json::json!({"LogConfig": {"Type": driver, "Config": {}}});
+    let temporary = log.dir.join(".tmp-hostconfig");
+    fs::write(&temporary, config.to_string()).expect("a file");
+    fs::rename(temporary, log.dir.join("hostconfig.json")).expect("hostconfig.json");
 }
 
 /// Plays dockerd for one container, with a clock that goes on over all drivers.
@@ -61,10 +69,7 @@ impl Daemon {
     /// The container is started with another driver.
     fn start_with(&mut self, driver: &'static str) {
         self.log.write_config("web", false);
-        let config = serde_json::json!({"LogConfig": {"Type": driver, "Config": {}}});
-        let temporary = self.log.dir.join(".tmp-hostconfig");
-        fs::write(&temporary, config.to_string()).expect("a file");
-        fs::rename(temporary, self.log.dir.join("hostconfig.json")).expect("hostconfig.json");
+        set_driver(&self.log, driver);
         self.driver = driver;
         self.write(0);
         self.log.write_config("web", true);

@@ -2,14 +2,17 @@
 //! container is met, and what was written later is not.
 
 use std::fs;
-use std::time::Duration;
 
 use test_kit::collector::Collector;
 use test_kit::docker_root::{DockerRoot, LogWriter};
 use test_kit::played_api::{PlayedApi, PlayedContainer};
 
+use super::drivers::{frame, set_driver};
+
 const LONG_AGO: &str = "2020-01-01T00:00:00.000000001Z";
 const IN_FUTURE: &str = "2099-01-01T00:00:00.000000001Z";
+/// Later than each first start of these tests.
+const AFTER: u32 = 2098;
 
 fn write(log: &mut LogWriter, text: &str, count: usize) {
     for number in 0..count {
@@ -78,26 +81,27 @@ fn an_exclude_that_is_dropped_at_a_reload_ships_no_line_from_before_the_first_st
     assert_eq!(collector.wait_texts(4), expected);
 }
 
-/// In one process, and over a restart; by `Created`, or by the birth of a folder.
+/// In one process, and over a restart: its lines since then are read, whatever it and its folder say
+/// about their age.
 #[test]
-fn a_root_that_appears_after_the_first_start_has_old_lines_only_of_older_containers() {
+fn a_container_that_appears_after_the_first_start_is_read_from_that_time_on() {
     for is_restarted in [false, true] {
         let root = DockerRoot::new();
         let mut old = root.container('a', "old");
+        old.set_created(LONG_AGO);
         write(&mut old, "old", 1_000);
         let mut copied = root.container('c', "copied");
-        copied.set_created(LONG_AGO);
         write(&mut copied, "copied", 1_000);
-        let mut new = root.container('b', "new");
-        new.set_created(IN_FUTURE);
-        write(&mut new, "new", 2);
+        copied.rotate(3, true);
         let folder = root.path().join("containers");
         let away = root.path().join("away");
         fs::rename(&folder, &away).expect("it is ours");
-        // The test needs this time to pass: a folder's birth is known to a tick of the kernel.
-        std::thread::sleep(Duration::from_millis(20));
         let mut collector = start(&root, &[]);
         collector.wait("the message", |c| c.has_logged("cannot list containers in"));
+        for log in [&mut old, &mut copied] {
+            log.set_year(AFTER);
+            write(log, "since then", 2);
+        }
         if is_restarted {
             // A start counts once its containers are known, and there was a root then.
             fs::create_dir(&folder).expect("it is ours");
@@ -109,16 +113,91 @@ fn a_root_that_appears_after_the_first_start_has_old_lines_only_of_older_contain
         } else {
             fs::rename(&away, &folder).expect("it is ours");
         }
-        collector.wait("all", |c| {
-            ["old", "new", "copied"].map(|name| c.has_logged(&format!("container {name} (")))
-                == [true; 3]
-        });
-        assert_eq!(collector.wait_texts(2), ["new 0", "new 1"]);
-        write(&mut old, "old and new", 1);
-        assert_eq!(collector.wait_texts(3)[2..], ["old and new 0"]);
-        write(&mut copied, "copied and new", 1);
-        assert_eq!(collector.wait_texts(4)[3..], ["copied and new 0"]);
+        collector.wait_texts(4);
+        write(&mut old, "new", 1);
+        write(&mut copied, "new", 1);
+        let mut texts = collector.wait_texts(6);
+        texts.sort();
+        let since = ["since then 0", "since then 1"];
+        let expected = ["new 0", "new 0", since[0], since[0], since[1], since[1]];
+        assert_eq!(texts, expected, "{is_restarted}");
+        assert_eq!(collector.figures().lost(), 0, "{is_restarted}");
     }
+}
+
+/// What is done to a log while nobody reads it: its beginning is cut off, an earlier state is written
+/// over it, it is replaced by one, or it appears where there was none.
+#[test]
+fn whatever_becomes_of_a_log_no_line_from_before_the_first_start_is_shipped() {
+    for change in ["cut", "written over", "replaced", "appears"] {
+        for excluded in [&[("Exclude", "name=web")][..], &[]] {
+            let root = DockerRoot::new();
+            let mut web = root.created_container('a', "web");
+            web.set_created(LONG_AGO);
+            web.open_log();
+            write(&mut web, "old", 50);
+            let earlier = fs::read(&web.log).expect("the log");
+            if change == "appears" {
+                fs::remove_file(&web.log).expect("it is ours");
+            } else {
+                write(&mut web, "old, too", 50);
+            }
+            let collector = start(&root, excluded);
+            wait_for_first_look(&root, &collector);
+            wait_for_position(&root, &collector);
+            collector.stop();
+            match change {
+                "cut" => {
+                    let all = fs::read_to_string(&web.log).expect("the log");
+                    let lines: Vec<&str> = all.split_inclusive('\n').collect();
+                    fs::write(&web.log, lines[70..].concat()).expect("it is ours");
+                }
+                "replaced" => {
+                    fs::remove_file(&web.log).expect("it is ours");
+                    fs::write(&web.log, &earlier[1_000..]).expect("it is ours");
+                }
+                _ => fs::write(&web.log, &earlier).expect("it is ours"),
+            }
+            web.open_log();
+            web.set_year(AFTER);
+            write(&mut web, "new", 3);
+            let collector = start(&root, &[]);
+            let texts = collector.wait_texts(3);
+            assert_eq!(texts, ["new 0", "new 1", "new 2"], "{change} {excluded:?}");
+            // What was written and not read may be missing in an earlier state, and in no other.
+            let lost = u64::from(change == "written over" || change == "replaced");
+            let abandoned = collector.figures().abandoned.generations;
+            assert_eq!(abandoned, lost, "{change} {excluded:?}");
+            collector.stop();
+            write(&mut web, "newer", 1);
+            let collector = start(&root, &[]);
+            assert_eq!(collector.wait_texts(1), ["newer 0"], "{change}");
+        }
+    }
+}
+
+/// The files of a driver may be there from before, as from an earlier change.
+#[test]
+fn a_driver_that_is_changed_ships_no_line_from_before_the_first_start() {
+    let root = DockerRoot::new();
+    let mut web = root.container('a', "web");
+    web.set_created(LONG_AGO);
+    write(&mut web, "old", 10);
+    let collector = start(&root, &[]);
+    wait_for_first_look(&root, &collector);
+    wait_for_position(&root, &collector);
+    let cache = web.dir.join("container-cached.log");
+    let frames = |texts: &[(&str, u64)]| {
+        let frame = |(text, seconds): &(&str, u64)| frame(text, seconds * 1_000_000_000);
+        texts.iter().flat_map(frame).collect::<Vec<u8>>()
+    };
+    fs::write(
+        &cache,
+        frames(&[("old", 1_700_000_000), ("new", 4_000_000_000)]),
+    )
+    .expect("a file");
+    set_driver(&web, "syslog");
+    assert_eq!(collector.wait_texts(1), ["new"]);
 }
 
 /// It was created, and had written nothing: all of its lines are new.
@@ -142,6 +221,7 @@ fn a_container_that_is_started_after_the_first_start_is_read_from_its_first_line
         web.write_config("web", true);
         web.set_created(LONG_AGO);
         web.open_log();
+        web.set_year(AFTER);
         write(&mut web, "first", 3);
         let collector = running.unwrap_or_else(|| start(&root, &[]));
         assert_eq!(collector.wait_texts(3), ["first 0", "first 1", "first 2"]);

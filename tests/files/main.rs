@@ -13,6 +13,7 @@
 mod accounting;
 mod api;
 mod content;
+mod copied_roots;
 mod cut;
 mod deleted;
 mod docker_roots;

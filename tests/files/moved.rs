@@ -72,6 +72,9 @@ impl Moving {
     }
 }
 
+/// Entries of this year are later than the files that hold them.
+const AFTER: u32 = 2098;
+
 const QUICK: &[(&str, &str)] = &[("Rescan_Interval", "50ms"), ("Docker_Socket", "off")];
 
 /// Containers that come and go are all found, so the root is watched where it is.
@@ -249,6 +252,125 @@ fn a_backup_that_is_restored_repeats_nothing_live_and_after_a_restart() {
         write(&mut log, 50..80);
         let (first, count) = if is_live { (0, 80) } else { (50, 30) };
         assert_eq!(collector.wait_texts(count), numbers(first..80));
+    }
+}
+
+/// `cp backup LOG` keeps the file: it is truncated and written anew.
+#[test]
+fn a_backup_that_is_copied_over_the_log_repeats_nothing_live_and_after_a_restart() {
+    for is_live in [true, false] {
+        for (kept, written) in [(30, 3), (30, 100), (2, 1)] {
+            let root = DockerRoot::new();
+            let db = root.path().join("positions.db").display().to_string();
+            let options = [QUICK, &[("DB", db.as_str())]].concat();
+            let mut log = root.container('a', "web");
+            write(&mut log, 0..kept);
+            let backup = fs::read(&log.log).expect("the log");
+            write(&mut log, kept..50);
+            let collector = Collector::start(root.path(), &options);
+            assert_eq!(collector.wait_texts(50), numbers(0..50));
+            let (first, collector) = match is_live {
+                true => (0, Some(collector)),
+                false => {
+                    collector.stop();
+                    (50, None)
+                }
+            };
+            fs::write(&log.log, &backup).expect("it is ours");
+            write(&mut log, 50..50 + written);
+            let collector = collector.unwrap_or_else(|| Collector::start(root.path(), &options));
+            let texts = collector.wait_texts(50 - first + written);
+            assert_eq!(texts, numbers(first..50 + written), "{kept} {written}");
+            write(&mut log, 50 + written..51 + written);
+            let texts = collector.wait_texts(51 - first + written);
+            assert_eq!(texts, numbers(first..51 + written), "{kept} {written}");
+            collector.stop();
+            write(&mut log, 51 + written..52 + written);
+            let collector = Collector::start(root.path(), &options);
+            let last = numbers(51 + written..52 + written);
+            assert_eq!(collector.wait_texts(1), last, "{kept} {written}");
+        }
+    }
+}
+
+/// With its rotated files, over those that are there or in their place. The log of now is then an
+/// earlier file.
+#[test]
+fn a_folder_that_is_restored_from_a_backup_repeats_nothing_live_and_after_a_restart() {
+    for (is_live, is_new, is_packed) in [
+        (true, false, false),
+        (false, false, false),
+        (false, true, false),
+        (false, false, true),
+        (false, true, true),
+    ] {
+        let root = DockerRoot::new();
+        let db = root.path().join("positions.db").display().to_string();
+        let options = [QUICK, &[("DB", db.as_str())]].concat();
+        let mut log = root.container('a', "web");
+        write(&mut log, 0..30);
+        log.rotate(4, is_packed);
+        write(&mut log, 30..60);
+        let backup = root.path().join("backup");
+        copy(&log.dir, &backup);
+        write(&mut log, 60..65);
+        log.rotate(4, is_packed);
+        write(&mut log, 65..74);
+        let collector = Collector::start(root.path(), &options);
+        assert_eq!(collector.wait_texts(74), numbers(0..74));
+        let (first, collector) = match is_live {
+            true => (0, Some(collector)),
+            false => {
+                collector.stop();
+                (74, None)
+            }
+        };
+        if is_new {
+            fs::remove_dir_all(&log.dir).expect("it is ours");
+            copy(&backup, &log.dir);
+        } else {
+            let mut copied = Command::new("cp");
+            let copied = copied
+                .arg("-r")
+                .args([&backup.join("."), &log.dir])
+                .status();
+            assert!(copied.expect("cp").success());
+        }
+        log.open_log();
+        write(&mut log, 74..78);
+        let collector = collector.unwrap_or_else(|| Collector::start(root.path(), &options));
+        let texts = collector.wait_texts(78 - first);
+        assert_eq!(texts, numbers(first..78), "{is_live} {is_new} {is_packed}");
+        write(&mut log, 78..79);
+        let texts = collector.wait_texts(79 - first);
+        assert_eq!(texts, numbers(first..79), "{is_live} {is_new} {is_packed}");
+    }
+}
+
+/// A clock that was set back makes new entries earlier than those that were read.
+#[test]
+fn a_log_that_is_truncated_after_the_clock_was_set_back_is_read_whole() {
+    for is_live in [true, false] {
+        let root = DockerRoot::new();
+        let db = root.path().join("positions.db").display().to_string();
+        let options = [QUICK, &[("DB", db.as_str())]].concat();
+        let mut log = root.container('a', "web");
+        log.set_year(AFTER);
+        write(&mut log, 0..50);
+        let collector = Collector::start(root.path(), &options);
+        assert_eq!(collector.wait_texts(50), numbers(0..50));
+        let (first, collector) = match is_live {
+            true => (0, Some(collector)),
+            false => {
+                collector.stop();
+                (50, None)
+            }
+        };
+        fs::write(&log.log, "").expect("it is ours");
+        log.set_year(AFTER - 1);
+        write(&mut log, 50..80);
+        let collector = collector.unwrap_or_else(|| Collector::start(root.path(), &options));
+        assert_eq!(collector.wait_texts(80 - first), numbers(first..80));
     }
 }
 

@@ -431,10 +431,6 @@ fn labels_come_once_the_database_can_be_read_and_a_rule_about_them_takes_effect(
             (&quiet, "nginx", &[("team", "quiet")]),
         ],
     );
-    // A new name in their folders is what causes a look at once.
-    for container in [&web, &quiet] {
-        fs::write(container.dir.join("lifecycle.json"), "{}").expect("a file");
-    }
     let said = "container quiet (bbbbbbbbbbbb) is not read: it matches Exclude label=team=quiet";
     collector.wait(said, |collector| collector.has_logged(said));
     quiet.line("never");

@@ -5,7 +5,7 @@ mod choice;
 mod import;
 mod lines;
 mod names;
-mod stats;
+mod top;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;

@@ -28,12 +28,25 @@ pub struct TimeCursor {
     /// The runtime's time of the entry.
     pub time: Timestamp,
     /// Number of consecutive entries of this stream with this time; the pieces of a split line
-    /// share one time. 0 if none was accepted yet: `time`, if set, is then where reading
-    /// starts.
+    /// share one time. 0 if none was accepted yet: `time`, if set, is then that of the first one.
+    /// [`u32::MAX`] if none was accepted yet, and none up to `time` is wanted.
     pub count: u32,
 }
 
 impl TimeCursor {
+    /// Reading starts after this time: that of the first start, or that of a request.
+    pub fn after(time: Timestamp) -> TimeCursor {
+        TimeCursor {
+            time,
+            count: u32::MAX,
+        }
+    }
+
+    /// Whether reading starts after its time, at which no entry was accepted.
+    pub fn is_start(self) -> bool {
+        self.count == u32::MAX
+    }
+
     /// The cursor itself or, if no entry was accepted yet, one that starts at `time`.
     pub fn or_at(self, time: Timestamp) -> TimeCursor {
         if self == TimeCursor::default() {
@@ -79,6 +92,29 @@ pub struct StreamCheckpoint {
 }
 
 impl StreamCheckpoint {
+    /// Nothing was accepted yet, and reading starts after this time.
+    pub fn after(time: Timestamp) -> StreamCheckpoint {
+        StreamCheckpoint {
+            cursor: TimeCursor::after(time),
+            is_by_time: true,
+            ..StreamCheckpoint::default()
+        }
+    }
+
+    /// The same checkpoint, which starts after this time if nothing was accepted yet.
+    pub fn or_after(self, time: Timestamp) -> StreamCheckpoint {
+        if self.cursor != TimeCursor::default() {
+            return self;
+        }
+        match self.has_no_file() {
+            true => StreamCheckpoint::after(time),
+            false => StreamCheckpoint {
+                cursor: TimeCursor::after(time),
+                ..self
+            },
+        }
+    }
+
     /// Whether it refers to no file.
     pub fn has_no_file(&self) -> bool {
         self.fingerprint.length == 0 && self.birth == 0 && self.inode == 0

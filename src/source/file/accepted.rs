@@ -16,9 +16,20 @@ pub struct Accepted {
     /// The number of the first generation whose delivered entries are known by offset. In
     /// those before it, entries are compared by time.
     pub doubt_ends: Option<u32>,
+    /// The streams whose checkpoint matches no file: whether they were delivered shows by the time
+    /// of their first entry.
+    pub is_lost: PerStream<bool>,
 }
 
 impl Accepted {
+    /// Nothing says which entries were delivered, but their times.
+    pub fn unknown() -> Accepted {
+        Accepted {
+            is_lost: [true; 2],
+            ..Accepted::default()
+        }
+    }
+
     /// Offsets in the file with this number: entries that begin before them were delivered.
     pub fn within(&self, number: u32) -> PerStream<u64> {
         self.before

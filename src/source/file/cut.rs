@@ -14,7 +14,7 @@ use std::io;
 use memchr::{memchr, memchr_iter, memrchr};
 
 use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker, HEAD_BYTES};
-use crate::delivery::checkpoint::StreamCheckpoint;
+use crate::delivery::checkpoint::{StreamCheckpoint, TimeCursor};
 use crate::format::layout::Layout;
 use crate::format::position::Timestamp;
 use crate::runtime::file::{read_up_to, stat_file};
@@ -28,19 +28,25 @@ const ENTRY_BYTES: usize = 128 * 1024;
 const NEAR: u64 = 1 << 20;
 
 /// Moves a file of lines, of which nothing has been read, behind the bytes that stood before
-/// `checkpoint` in another one. `times` are those of entries near it. Returns whether they are in
-/// the file.
+/// `checkpoint` in another one. `cursors` are those of the last entries before it. Returns whether
+/// they are in the file.
 pub fn seek_kept(
     file: &mut Generation,
     checkpoint: &StreamCheckpoint,
-    times: &[Timestamp],
+    cursors: &[TimeCursor],
 ) -> io::Result<bool> {
     let Some(plain) = file.plain_file() else {
         return Ok(false);
     };
-    for time in times {
-        // Of several that are alike, what is behind the first one is repeated, not lost.
-        let Some(offset) = ends_of(plain, checkpoint.marker, *time)?.first().copied() else {
+    for cursor in cursors {
+        let ends = ends_of(plain, checkpoint.marker, *cursor)?;
+        let end = match cursor.is_start() {
+            // None of them is wanted.
+            true => ends.last(),
+            // Of several that are alike, what is behind the first one is repeated, not lost.
+            false => ends.first(),
+        };
+        let Some(offset) = end.copied() else {
             continue;
         };
         let mut head = file.head_now()?.unwrap_or_default();
@@ -75,7 +81,8 @@ pub fn part_of(held: &Generation, mut file: Generation) -> io::Result<Option<Gen
     if last_time(old, layout, size)?.is_some_and(|last| last < time) {
         return Ok(None);
     }
-    let [end_in_old] = ends_of(old, Marker::of(&first), time)?[..] else {
+    let cursor = TimeCursor { time, count: 1 };
+    let [end_in_old] = ends_of(old, Marker::of(&first), cursor)?[..] else {
         return Ok(None);
     };
     let Some(start) = end_in_old.checked_sub(end) else {
@@ -96,10 +103,11 @@ pub fn part_of(held: &Generation, mut file: Generation) -> io::Result<Option<Gen
     Ok(last.is_some_and(|last| last != time).then_some(file))
 }
 
-/// Where lines end that end in bytes with this hash, and whose entries have this time. None if the
-/// file does not begin earlier: others with that time may have been cut off. None of a piece of a
-/// line.
-fn ends_of(file: &File, marker: Marker, time: Timestamp) -> io::Result<Vec<u64>> {
+/// Where lines end that end in bytes with this hash, and whose entries have the cursor's time, or
+/// one up to it if reading starts there. None if the file does not begin earlier:
+/// others with that time may have been cut off. None of a piece of a line.
+fn ends_of(file: &File, marker: Marker, cursor: TimeCursor) -> io::Result<Vec<u64>> {
+    let time = cursor.time;
     let Some((layout, _, first)) = first_entry(file, 0)? else {
         return Ok(Vec::new());
     };
@@ -128,7 +136,8 @@ fn ends_of(file: &File, marker: Marker, time: Timestamp) -> io::Result<Vec<u64>>
         if marker.matches(&near[..end]) {
             let entry = layout.first_piece(&near[start..end]);
             // The pieces of a line have one time and may end alike.
-            if entry.is_some_and(|entry| entry.ends_line && entry.time == time) {
+            let is_it = |of: Timestamp| of == time || cursor.is_start() && of < time;
+            if entry.is_some_and(|entry| entry.ends_line && is_it(entry.time)) {
                 found.push(from + end as u64);
             }
         }
@@ -156,6 +165,12 @@ fn first_entry(file: &File, from: u64) -> io::Result<Option<(Layout, u64, Vec<u8
     Ok(None)
 }
 
+/// The time of the first entry of a file of lines.
+pub fn time_of_first(file: &File) -> io::Result<Option<Timestamp>> {
+    let first = first_entry(file, 0)?;
+    Ok(first.and_then(|(layout, _, entry)| layout.first_time(&entry)))
+}
+
 /// The time of the entry that ends at an offset.
 fn last_time(file: &File, layout: Layout, end: u64) -> io::Result<Option<Timestamp>> {
     let from = end.saturating_sub(ENTRY_BYTES as u64);
@@ -177,6 +192,11 @@ mod tests {
             format!("{{\"log\":\"line of the log\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20.{number:06}Z\"}}\n")
         };
         numbers.map(entry).collect()
+    }
+
+    /// One entry of this time was taken.
+    fn cursor(time: Timestamp) -> TimeCursor {
+        TimeCursor { time, count: 1 }
     }
 
     fn time(number: usize) -> Timestamp {
@@ -211,11 +231,11 @@ mod tests {
                 offset: (position * entry) as u64,
                 ..StreamCheckpoint::default()
             };
-            let at = |file: &mut Generation, times: &[Timestamp]| {
-                let is_found = seek_kept(file, &checkpoint, times).unwrap();
+            let at = |file: &mut Generation, cursors: &[TimeCursor]| {
+                let is_found = seek_kept(file, &checkpoint, cursors).unwrap();
                 is_found.then_some(file.read_offset() as usize)
             };
-            let near = [time(position - 1)];
+            let near = [cursor(time(position - 1))];
             let want = (position - cut) * entry;
             // Others with the time of the first entry may have been cut off.
             let is_certain = position - cut > 1;
@@ -248,7 +268,7 @@ mod tests {
             ..StreamCheckpoint::default()
         };
         let mut file = open(dir.path(), piece);
-        assert!(!seek_kept(&mut file, &checkpoint, &[time(1)]).unwrap());
+        assert!(!seek_kept(&mut file, &checkpoint, &[cursor(time(1))]).unwrap());
     }
 
     /// conmon and Docker: entries of one read have one time, and a rotation comes between them.
@@ -316,7 +336,7 @@ mod tests {
         let found = |nanos: &[usize]| {
             let content: String = nanos.iter().map(|nanos| entry(*nanos)).collect();
             let mut file = open(dir.path(), &content);
-            let is_found = seek_kept(&mut file, &checkpoint, &[at(5)]).unwrap();
+            let is_found = seek_kept(&mut file, &checkpoint, &[cursor(at(5))]).unwrap();
             is_found.then_some(file.read_offset() as usize / entry(0).len())
         };
         assert_eq!(found(&[3, 4, 5, 6]), Some(3));

@@ -4,8 +4,9 @@
 
 use std::io;
 
-use crate::delivery::checkpoint::StreamCheckpoint;
+use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
 use crate::runtime::LogFiles;
+use crate::source::file::generation::Generation;
 use crate::source::file::known::Head;
 use crate::source::file::listing;
 
@@ -63,4 +64,22 @@ pub fn log_of(logs: &[LogFiles], checkpoint: &StreamCheckpoint) -> io::Result<Op
     let time = checkpoint.cursor.time.since_epoch();
     let is_later = |log: &LogFiles| last_written(log) + WRITE_DELAY >= time;
     Ok(logs.iter().position(is_later))
+}
+
+/// Whether these logs hold the position of each stream, by their content.
+pub fn have_read(logs: &[LogFiles], saved: &ContainerCheckpoint) -> io::Result<bool> {
+    let mut files = Vec::new();
+    for log in logs {
+        files.extend(listing::list(log)?.files);
+    }
+    for stream in saved.iter().filter(|stream| !stream.has_no_file()) {
+        let mut is_there = false;
+        for file in files.iter().filter(|file| !file.rank.is_gzip) {
+            is_there |= Generation::open_listed(file)?.seek(stream)? == Some(true);
+        }
+        if !is_there {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -11,9 +11,11 @@ use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::delivery::link::Link;
 use crate::format::layout::Decoders;
 use crate::format::layout::Layout;
+use crate::format::position::PerStream;
 use crate::pipeline::assembler::{Assembler, ReadBytes};
 use crate::pipeline::template::RecordTemplate;
 use crate::source::file::accepted::{advances, Accepted};
+use crate::source::file::earlier::is_older_inside;
 use crate::source::file::entries::{Entries, Taken};
 use crate::source::file::generation::Generation;
 use crate::source::file::losses::Losses;
@@ -173,10 +175,20 @@ impl Feed {
 
     /// Reading continues in `next`. Comparing by entry times ends where files are identified
     /// by their heads.
-    pub fn reaches(&mut self, next: &Generation) {
+    pub fn reaches(&mut self, next: &Generation) -> io::Result<()> {
         if let Some(streams) = self.accepted.reaches(next.number) {
             self.assembler.end_skip(streams);
+            self.expect_earlier(next, self.accepted.is_lost)?;
         }
+        Ok(())
+    }
+
+    /// It is not known where in `file` these streams go on; it may be of an earlier state.
+    pub fn expect_earlier(&mut self, file: &Generation, of: PerStream<bool>) -> io::Result<()> {
+        if of != [false; 2] && self.assembler.has_taken() {
+            self.assembler.expect_known(of, is_older_inside(file)?);
+        }
+        Ok(())
     }
 
     /// Queues a checkpoint at the start of `next`: after a stop, reading must resume there and

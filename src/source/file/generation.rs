@@ -69,6 +69,10 @@ pub struct Generation {
     pub follows_missing: Option<Missing>,
     /// It has entries that were delivered from the file before it, at other offsets.
     pub repeats: bool,
+    /// It was truncated, and what it holds since may be what it held before.
+    pub is_overwritten: bool,
+    /// How it began before that.
+    head_before: KnownHead,
     /// The bytes before `read_offset`, which are compared at each read.
     marker: Vec<u8>,
     head: KnownHead,
@@ -120,6 +124,8 @@ impl Generation {
             follows_loss: false,
             follows_missing: None,
             repeats: false,
+            is_overwritten: false,
+            head_before: KnownHead::default(),
             marker: Vec::new(),
             head: KnownHead::default(),
             unfinished: Unfinished::default(),
@@ -137,8 +143,14 @@ impl Generation {
 
     /// Returns the same open file for reading from its start, after a truncation.
     pub fn restarted(&self, number: u32) -> io::Result<Generation> {
+        let head = match self.head.bytes.is_empty() {
+            true => &self.head_before,
+            false => &self.head,
+        };
         Ok(Generation {
             run: self.run,
+            is_overwritten: true,
+            head_before: head.clone(),
             ..Generation::new(&self.safe_path(), number, self.content.restarted()?)?
         })
     }
@@ -215,6 +227,11 @@ impl Generation {
     /// by what has been read.
     pub fn begins_like(&self, head: &[u8]) -> bool {
         self.head.begins_like(head)
+    }
+
+    /// Whether it began with the same entry as this head before it was truncated.
+    pub fn began_like(&self, head: &[u8]) -> bool {
+        self.head_before.has_first_of(head)
     }
 
     /// Whether its content begins like this now, which is the head of another file.

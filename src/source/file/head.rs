@@ -1,10 +1,15 @@
 //! The head of a file, which identifies it, as far as it is known.
 
+use memchr::memchr;
+
 use crate::delivery::checkpoint::fingerprint::{Fingerprint, HEAD_BYTES};
 use crate::format::layout::{Layout, Stretch};
 
+/// Less than this has no time and text.
+const LEAST_ENTRY: usize = 32;
+
 /// The first bytes of a file as far as they have been read, and their fingerprint.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct KnownHead {
     /// Their fingerprint.
     pub fingerprint: Fingerprint,
@@ -61,6 +66,14 @@ impl KnownHead {
     /// it.
     pub fn begins_like(&self, head: &[u8]) -> bool {
         head.starts_with(&self.bytes) || self.bytes.starts_with(head)
+    }
+
+    /// Whether a file that begins with `head` begins with the same entry.
+    pub fn has_first_of(&self, head: &[u8]) -> bool {
+        let is_lines = Layout::detect(&self.bytes).is_some_and(Layout::is_lines);
+        let line = memchr(b'\n', &self.bytes).filter(|_| is_lines);
+        let first = &self.bytes[..line.map_or(self.bytes.len(), |end| end + 1)];
+        first.len() >= LEAST_ENTRY && head.starts_with(first)
     }
 }
 

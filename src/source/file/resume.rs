@@ -38,8 +38,6 @@ pub struct Plan {
     pub by_time: PerStream<bool>,
     /// Why a checkpoint matches no file, unless that was counted before.
     pub lost: Option<Lost>,
-    /// The streams whose checkpoint matches no file.
-    pub gone: PerStream<bool>,
 }
 
 /// Why no file matches a checkpoint.
@@ -101,14 +99,13 @@ pub fn plan(
     let mut by_time = saved.map(|checkpoint| checkpoint.is_by_time);
     by_time[0] |= stdout.doubt_ends > 0 && !saved[0].is_mid_line;
     by_time[1] |= stderr.doubt_ends > 0 && !saved[1].is_mid_line;
-    let gone = [stdout.lost.is_some(), stderr.lost.is_some()];
+    let is_lost = [stdout.lost.is_some(), stderr.lost.is_some()];
     let uncounted =
         |lost: Option<Lost>, stream: usize| lost.filter(|_| !saved[stream].is_counted());
     let lost = uncounted(stdout.lost.take(), 0).or(uncounted(stderr.lost.take(), 1));
     Ok(Some(Plan {
         first: begin.0,
         lost,
-        gone,
         by_time,
         accepted: Accepted {
             before: [stdout.place, stderr.place].map(|(index, offset)| Position {
@@ -117,6 +114,7 @@ pub fn plan(
             }),
             saved: *saved,
             doubt_ends: (in_doubt > 0).then_some(number + in_doubt),
+            is_lost,
         },
         // One stream may begin in this file before the other one's offset.
         front: begins
@@ -224,8 +222,8 @@ fn current_without_beginning(
         Err(error) if is_permanent(&error) => return Ok(None),
         opened => opened?,
     };
-    let times = saved.map(|stream| stream.cursor.time);
-    Ok(seek_kept(&mut file, checkpoint, &times)?.then_some(file))
+    let cursors = saved.map(|stream| stream.cursor);
+    Ok(seek_kept(&mut file, checkpoint, &cursors)?.then_some(file))
 }
 
 /// The index of the current file if it begins as the file of a checkpoint whose offset it does
@@ -322,7 +320,7 @@ pub fn unreadable_since(saved: &ContainerCheckpoint, plan: &Plan, listed: &[List
         .front
         .as_ref()
         .is_some_and(|front| front.read_offset() > 0);
-    let is_found = plan.gone == [false; 2];
+    let is_found = plan.accepted.is_lost == [false; 2];
     if is_found && is_current && is_within {
         return u64::MAX;
     }

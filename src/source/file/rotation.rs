@@ -4,13 +4,14 @@
 use std::io;
 use std::time::Instant;
 
-use crate::delivery::checkpoint::ContainerCheckpoint;
+use crate::delivery::checkpoint::TimeCursor;
 use crate::delivery::link::Link;
 use crate::runtime::file::{is_shortage, stat_path};
 use crate::runtime::LogFiles;
 use crate::source::file::copies::{copies_of, unread_copies, Copies};
 use crate::source::file::create_counter::CreateCounter;
 use crate::source::file::cut::seek_kept;
+use crate::source::file::earlier::is_front_known;
 use crate::source::file::feed::Feed;
 use crate::source::file::gaps::Gaps;
 use crate::source::file::generation::Generation;
@@ -20,6 +21,7 @@ use crate::source::file::losses::Losses;
 use crate::source::file::open_files::OpenFiles;
 use crate::source::file::opening::open_or_pass;
 use crate::source::file::search::Search;
+pub use crate::source::file::start::Start;
 
 mod first;
 mod held;
@@ -30,28 +32,6 @@ const OPEN_ATTEMPTS: usize = 5;
 /// Limit on the open files of a log in a user's storage, newest first. A user can create any
 /// number of files, each takes a descriptor, and conmon keeps none.
 const MOST_OF_USER: usize = 64;
-
-/// Where reading a log begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// At the first byte of the oldest file.
-    Head,
-    /// After the last line.
-    End,
-    /// At the last lines, this many.
-    Last(usize),
-    /// Where an earlier run stopped.
-    Saved(ContainerCheckpoint),
-    /// At the first byte of the oldest file, after another source delivered everything up to
-    /// this checkpoint.
-    After {
-        /// The end of the other source.
-        saved: ContainerCheckpoint,
-        /// The files may hold what was delivered: entries up to the times of the checkpoint are
-        /// dropped.
-        may_repeat: bool,
-    },
-}
 
 /// The files of one log, and which of them are open.
 pub struct Rotation {
@@ -206,6 +186,17 @@ impl Rotation {
         Ok(self.files.open.len() > held)
     }
 
+    /// Before the first byte of the front file is taken: drops what was taken before, if the file
+    /// was truncated and an earlier state of it was written over it.
+    pub fn expect_known(&mut self, feed: &mut Feed) -> io::Result<()> {
+        let front = self.files.open.front_mut();
+        if front.is_some_and(|front| std::mem::take(&mut front.is_overwritten)) {
+            let is_known = is_front_known(&self.files)?;
+            feed.assembler.expect_known([true; 2], is_known);
+        }
+        Ok(())
+    }
+
     /// Opens files that were created after a file of which nothing has been read yet.
     fn open_unread_copies(&mut self, listed: &[ListedFile]) -> io::Result<()> {
         for index in (0..self.files.open.len()).rev() {
@@ -281,9 +272,10 @@ impl Rotation {
         if copies.rest.is_none() {
             // Its beginning may have been cut off, and the rest written over it.
             let taken = front.last_time().into_iter();
-            let times = taken.chain(feed.accepted.saved.map(|stream| stream.cursor.time));
-            let times: Vec<_> = times.collect();
-            seek_kept(&mut restarted, &checkpoint, &times)?;
+            let taken = taken.map(|time| TimeCursor { time, count: 1 });
+            let cursors = taken.chain(feed.accepted.saved.map(|stream| stream.cursor));
+            let cursors: Vec<_> = cursors.collect();
+            seek_kept(&mut restarted, &checkpoint, &cursors)?;
         }
         feed.accepted.forget(number);
         match &copies.rest {

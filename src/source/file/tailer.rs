@@ -154,11 +154,6 @@ impl Tailer {
         self.written_files().last().is_some_and(has_name)
     }
 
-    /// Whether a file is missing that another look tells more about.
-    pub fn has_gap(&self) -> bool {
-        self.rotation.gaps.is_any_open()
-    }
-
     /// How long after its last entry something open counts as complete.
     pub fn grace(&self) -> Option<Duration> {
         self.feed.assembler.grace()
@@ -272,6 +267,9 @@ impl Tailer {
                     let is_checked = offset == 0 && !self.rotation.files.is_front_archive();
                     if is_checked && self.rotation.opens_unread_copies(&self.feed)? {
                         continue;
+                    }
+                    if is_checked {
+                        self.rotation.expect_known(&mut self.feed)?;
                     }
                     let has_more =
                         has_more | self.take_entries(context, layout, start..end, filled);
@@ -402,7 +400,7 @@ impl Tailer {
         if let Some(missing) = missing {
             self.rotation.gaps.reach(missing, context.now);
         }
-        feed.reaches(next);
+        feed.reaches(next)?;
         if next.repeats {
             feed.assembler.skip_taken();
         }

@@ -14,7 +14,7 @@ use crate::runtime::log_driver::LogDriver;
 use crate::runtime::{Api, Found, LogFiles};
 use crate::source::choose::{self, choose, Choice, FileState};
 use crate::source::describe::Description;
-use crate::source::file::extent::{log_of, was_made_after};
+use crate::source::file::extent::{have_read, log_of, was_made_after};
 use crate::source::file::feed::ReadContext;
 use crate::source::file::rotation::Start;
 use crate::source::follow::Follow;
@@ -72,6 +72,29 @@ impl LogSource {
         watch_log_folder(self.files(), about, around);
     }
 
+    /// The container is read in a copy of its folder from now on, which it has moved to. What was read
+    /// in the other one may be in no file of the copy.
+    pub fn continue_in_copy(
+        &mut self,
+        saved: ContainerCheckpoint,
+        about: &Description,
+        around: &mut Surroundings<'_>,
+    ) {
+        let logs = about.runtime().logs(about.found());
+        let start = match have_read(&logs, &saved).unwrap_or(false) {
+            true => Start::Saved(saved),
+            false => Start::After {
+                saved,
+                may_repeat: true,
+            },
+        };
+        let files = self.files().clone();
+        self.places = Places::new(start);
+        self.close_files(about, around);
+        self.source = Source::of(about, files, start);
+        self.look(about, around);
+    }
+
     /// The logs that may have something unread, oldest first. None that was left is among them,
     /// unless the driver writes to it again.
     fn unread_logs(&self, about: &Description) -> Result<Vec<LogFiles>, (LogFiles, io::Error)> {
@@ -90,7 +113,7 @@ impl LogSource {
         let first = match self.tailer().map(|tailer| tailer.start()) {
             _ if logs.len() < 2 => 0,
             // The API was read from until now.
-            None | Some(Start::End | Start::Last(_)) => logs.len() - 1,
+            None | Some(Start::End(_) | Start::Last(_)) => logs.len() - 1,
             Some(Start::Head | Start::After { .. }) => 0,
             Some(Start::Saved(saved)) => {
                 let first = self.resume_in(&logs, &saved, about);
@@ -170,7 +193,7 @@ impl LogSource {
     /// Its files will be there once it is started.
     pub(super) fn begin_later(&mut self, about: &Description, around: &mut Surroundings<'_>) {
         self.report_gone(about, around.link);
-        self.begin(about, true, around);
+        self.begin(about, around);
     }
 
     /// Reports that the log of a container that does not run, or is not known to, is not there, if

@@ -169,7 +169,7 @@ static INSTANCE: [InstanceMetric; 20] = [
             kind: Kind::Gauge,
             name: "containers_unread",
             help: "Containers that should be read but are not, by reason: permission, missing, \
-                   no_descriptors, io_error, api_unavailable, metadata, driver_none, driver_unreadable, own_output.",
+                   no_descriptors, io_error, api_unavailable, metadata, driver_none, driver_unreadable, own_output, copy.",
             labels: &["reason"],
         },
         samples: |sources| {

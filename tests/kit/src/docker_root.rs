@@ -64,6 +64,7 @@ impl DockerRoot {
             dir,
             file: None,
             ticks: 0,
+            year: 2023,
         };
         writer.write_config(name, true);
         writer
@@ -79,6 +80,8 @@ pub struct LogWriter {
     /// Nanoseconds that the clock of this writer has advanced; every record
     /// gets a time of its own.
     ticks: u64,
+    /// The year of that clock.
+    year: u32,
 }
 
 impl LogWriter {
@@ -148,10 +151,16 @@ impl LogWriter {
         self.piece(stream, text, &time);
     }
 
+    /// The coming entries are written in the same minute of this year.
+    pub fn set_year(&mut self, year: u32) {
+        self.year = year;
+    }
+
     /// The time of the last entry.
     pub fn time(&self) -> String {
         format!(
-            "2023-11-14T22:13:{:02}.{:09}Z",
+            "{}-11-14T22:13:{:02}.{:09}Z",
+            self.year,
             20 + self.ticks / 1_000_000_000,
             self.ticks % 1_000_000_000
         )

@@ -5,6 +5,7 @@
 mod advice;
 mod api;
 mod containers;
+mod copied;
 mod db;
 mod holder;
 mod limits;

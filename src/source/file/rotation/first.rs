@@ -3,9 +3,9 @@
 use std::io;
 use std::time::Instant;
 
-use crate::delivery::checkpoint::ContainerCheckpoint;
+use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
 use crate::delivery::link::Link;
-use crate::format::position::PerStream;
+use crate::source::file::accepted::Accepted;
 use crate::source::file::feed::Feed;
 use crate::source::file::gaps::missing_before;
 use crate::source::file::last_lines::before_last_lines;
@@ -24,10 +24,7 @@ impl Rotation {
     ) -> io::Result<()> {
         let listed = &all.files[..];
         let Some(last) = listed.len().checked_sub(1) else {
-            // Files that appear later are new and are read from their first byte.
-            if matches!(self.start, Start::End | Start::Last(_)) {
-                self.start = Start::Head;
-            }
+            self.start = self.start.of_new_files();
             return Ok(());
         };
         let is_of_last = matches!(self.start, Start::Last(_));
@@ -35,12 +32,26 @@ impl Rotation {
             self.start = Start::Saved(before_last_lines(listed, count)?);
         }
         let plan = match &self.start {
-            Start::Head => Plan::default(),
+            Start::Head => Plan {
+                accepted: Accepted::unknown(),
+                ..Plan::default()
+            },
             Start::After { saved, may_repeat } => {
                 feed.assembler.resume_from(saved, [*may_repeat; 2]);
-                Plan::default()
+                Plan {
+                    accepted: Accepted::unknown(),
+                    ..Plan::default()
+                }
             }
-            Start::End | Start::Last(_) => Plan {
+            Start::End(first_start) => {
+                let saved = [StreamCheckpoint::after(*first_start); 2];
+                feed.assembler.resume_from(&saved, [false; 2]);
+                Plan {
+                    first: last,
+                    ..Plan::default()
+                }
+            }
+            Start::Last(_) => Plan {
                 first: last,
                 ..Plan::default()
             },
@@ -55,7 +66,7 @@ impl Rotation {
         };
         let since = match self.start {
             Start::Head => 0,
-            Start::End | Start::Last(_) => u64::MAX,
+            Start::End(_) | Start::Last(_) => u64::MAX,
             Start::Saved(_) if is_of_last => u64::MAX,
             Start::Saved(saved) => resume::unreadable_since(&saved, &plan, listed),
             Start::After { saved, .. } => resume::written_since(&saved),
@@ -68,12 +79,12 @@ impl Rotation {
         };
         let number = self.files.next_number;
         self.files = open_from(listed, plan.first, plan.front, number, &feed.losses, link)?;
-        if saved.is_some() && plan.gone == [false; 2] {
+        if saved.is_some() && plan.accepted.is_lost == [false; 2] {
             self.note_missing(all, plan.first);
         }
         feed.accepted = plan.accepted;
         if let (Some(saved), Some(lost)) = (saved, &plan.lost) {
-            self.note_lost(&saved, plan.gone, lost, feed, link);
+            self.note_lost(&saved, lost, feed, link);
         }
         // The file of the checkpoint is among them.
         if let Some(lost) = plan.lost.filter(|_| unreadable.is_empty()) {
@@ -86,7 +97,10 @@ impl Rotation {
         for file in unreadable {
             feed.losses.not_supported(link, file);
         }
-        if let (Start::End, Some(current)) = (self.start, self.files.open.back_mut()) {
+        if let Some(front) = self.files.open.front() {
+            feed.expect_earlier(front, feed.accepted.is_lost)?;
+        }
+        if let (Start::End(_), Some(current)) = (self.start, self.files.open.back_mut()) {
             current.seek_to_end()?;
             feed.push_progress(current, link, current.resume_here());
         }
@@ -115,20 +129,14 @@ impl Rotation {
 
     /// Notes in the checkpoint that its file is gone, so that the next start does not count that
     /// again.
-    fn note_lost(
-        &self,
-        saved: &ContainerCheckpoint,
-        gone: PerStream<bool>,
-        lost: &Lost,
-        feed: &mut Feed,
-        link: &Link,
-    ) {
-        let noted = [0, 1].map(|stream| match gone[stream] {
+    fn note_lost(&self, saved: &ContainerCheckpoint, lost: &Lost, feed: &mut Feed, link: &Link) {
+        let noted = [0, 1].map(|stream| match feed.accepted.is_lost[stream] {
             true => saved[stream].counted(),
             false => saved[stream],
         });
         link.begin_at(*feed.assembler.account().id(), noted);
-        let front = self.files.open.front();
+        // What is in a file moves the position once it is read.
+        let front = self.files.open.front().filter(|front| front.is_empty_now());
         if let (Lost::Generation(_), Some(front)) = (lost, front) {
             feed.progress_to(front, link);
         }

@@ -3,12 +3,11 @@
 use std::io;
 use std::time::Instant;
 
-use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint, TimeCursor};
+use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
 use crate::delivery::link::Link;
 use crate::source::file::feed::ReadContext;
 use crate::source::file::rotation::Start;
 use crate::source::file::tailer::Tailer;
-use crate::telemetry::account::wall_clock;
 
 impl Tailer {
     /// Ends reading and returns where another source continues. Queued records count as
@@ -20,16 +19,7 @@ impl Tailer {
         match self.rotation.start {
             Start::Saved(saved) | Start::After { saved, .. } => saved,
             Start::Head | Start::Last(_) => ContainerCheckpoint::default(),
-            Start::End => {
-                [StreamCheckpoint {
-                    cursor: TimeCursor {
-                        time: wall_clock(),
-                        count: 1,
-                    },
-                    is_by_time: true,
-                    ..StreamCheckpoint::default()
-                }; 2]
-            }
+            Start::End(first_start) => [StreamCheckpoint::after(first_start); 2],
         }
     }
 
@@ -57,6 +47,11 @@ impl Tailer {
         }
         self.flush_open(context.link);
         Ok(self.hand_over())
+    }
+
+    /// Whether a file is missing that another look tells more about.
+    pub fn has_gap(&self) -> bool {
+        self.rotation.gaps.is_any_open()
     }
 
     /// Reading stops: nobody can open again what was deleted. Counts what is unread in such files, of
