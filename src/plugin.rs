@@ -320,16 +320,17 @@ impl Plugin {
                 );
             }
         }
+        let mut total = format!("stopped: {}", self.link.accounts.total());
         if let Some(bytes) = left_in_memory(host) {
+            total += &format!(
+                " by this input; Fluent Bit holds {bytes} bytes of what was delivered in memory"
+            );
             host.log(
                 Level::Warn,
                 &format!("Fluent Bit ends while it holds {bytes} bytes of this input's records in memory that its outputs have not taken: they are lost unless storage.type of this input is filesystem"),
             );
         }
-        host.log(
-            Level::Info,
-            &format!("stopped: {}", self.link.accounts.total()),
-        );
+        host.log(Level::Info, &total);
         stopped
     }
 

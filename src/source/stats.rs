@@ -81,11 +81,13 @@ fn survey(fleet: &Fleet, services: &Services, now: Instant) -> Survey {
             // At least one container that should be read.
             Hides::Containers
             | Hides::UsersContainers
+            | Hides::UnknownUser
             | Hides::MovedContainers
             | Hides::UsersMovedContainers(_) => 1,
             // Where no daemon has userns-remap, there is none.
             Hides::ContainerIds
             | Hides::Labels
+            | Hides::Names
             | Hides::ImagesAndLabels
             | Hides::RemappedContainers => 0,
         };

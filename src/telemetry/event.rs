@@ -56,6 +56,8 @@ pub enum Event {
         effect: Hides,
         seconds: f64,
     },
+    #[error("{} {reason}; nothing of that user is read until it has", path.display())]
+    UserUnknown { path: PathBuf, reason: String },
     #[error("{} can be read now", path.display())]
     FolderReadable { path: PathBuf },
     #[error("no change notification for {}: {reason}; polling every {seconds} s instead", path.display())]

@@ -63,6 +63,7 @@ impl Event {
             | Event::Copied { .. }
             | Event::CopyWritten { .. }
             | Event::FolderUnreadable { .. }
+            | Event::UserUnknown { .. }
             | Event::MetadataUnreadable { .. }
             | Event::DriverUnknown { .. }
             | Event::RulesBlind { .. }

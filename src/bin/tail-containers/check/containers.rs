@@ -146,13 +146,15 @@ impl Containers {
                             Hides::MovedContainers | Hides::UsersMovedContainers(_) => {
                                 advice.for_settings(&it.error)
                             }
-                            Hides::Labels => advice.for_labels(&it.error),
+                            Hides::UnknownUser => advice.for_unknown_user(),
+                            Hides::Labels | Hides::Names => advice.for_labels(&it.error),
                             _ => advice.for_error(&it.error),
                         };
                         let problem = format!("{}; {}", it.error, it.hides);
                         findings.push(match it.hides {
                             Hides::ContainerIds
                             | Hides::Labels
+                            | Hides::Names
                             | Hides::ImagesAndLabels
                             | Hides::RemappedContainers => Finding::minor(about, problem, fix),
                             Hides::LinkedLogs(_) => {
