@@ -16,6 +16,7 @@ use crate::source::file::generation::Generation;
 use crate::source::file::listing::UnreadableFile;
 use crate::source::file::resume::Lost;
 use crate::telemetry::account::{Abandoned, Account, Amount};
+use crate::telemetry::event::deleted::DeletedEvent;
 use crate::telemetry::event::Event;
 use crate::telemetry::throttle::{Once, Paced};
 use crate::telemetry::trouble::Trouble;
@@ -170,12 +171,12 @@ impl Losses {
     /// Files were deleted while nothing was read, and reading has got to where they were.
     pub fn missing(&self, link: &Link, of: &ContainerMetadata, missing: Missing) {
         self.abandon(0, missing.files);
-        link.report(Event::FilesMissing {
+        link.report(Event::Deleted(DeletedEvent::Between {
             name: of.title(),
             short_id: self.account.short_id(),
             files: missing.files,
             path: missing.path.to_path_buf(),
-        });
+        }));
     }
 
     /// The `files` oldest ones are not opened; counted and reported once.
@@ -301,13 +302,13 @@ impl Losses {
     pub fn dropped(&self, link: &Link, of: &ContainerMetadata, file: &Generation, reason: String) {
         let bytes = file.unread();
         self.abandon(bytes, 1);
-        link.report(Event::HeldFileDropped {
+        link.report(Event::Deleted(DeletedEvent::Held {
             name: of.title(),
             short_id: self.account.short_id(),
             path: last_name(file.file()).unwrap_or_else(|| file.path.clone()),
             bytes,
             reason,
-        });
+        }));
     }
 
     /// None of the files is read any further.

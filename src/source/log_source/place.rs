@@ -20,6 +20,7 @@ use crate::source::file::rotation::Start;
 use crate::source::follow::Follow;
 use crate::source::log_source::{facts, watch_log_folder, LogSource, Source};
 use crate::source::services::Surroundings;
+use crate::telemetry::event::deleted::DeletedEvent;
 use crate::telemetry::event::Event;
 use crate::telemetry::throttle::Once;
 
@@ -182,11 +183,11 @@ impl LogSource {
         let path = written.as_ref().unwrap_or(self.files()).path.to_path_buf();
         let (name, short_id) = about.names();
         self.deletion.report(|| {
-            link.report(Event::LogDeleted {
+            link.report(Event::Deleted(DeletedEvent::RunningLog {
                 name,
                 short_id,
                 path,
-            })
+            }))
         });
     }
 
@@ -208,11 +209,11 @@ impl LogSource {
         };
         if tailer.lose_saved(link) {
             let (name, short_id) = about.names();
-            link.report(Event::LogGone {
+            link.report(Event::Deleted(DeletedEvent::Log {
                 name,
                 short_id,
                 path: self.files().path.to_path_buf(),
-            });
+            }));
         }
     }
 
