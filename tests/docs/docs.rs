@@ -408,6 +408,9 @@ fn troubleshooting_has_every_warning_and_error() {
     };
     let all = events("src/telemetry/event.rs", "src/telemetry/level.rs", "Event");
     assert!(all > 10, "{all}");
+    let deleted = "src/telemetry/event/deleted.rs";
+    let deleted = events(deleted, deleted, "DeletedEvent");
+    assert!(deleted > 3, "{deleted}");
     let journal = "src/telemetry/event/journal.rs";
     let journals = events(journal, journal, "JournalEvent");
     assert!(journals > 1, "{journals}");

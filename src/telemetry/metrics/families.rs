@@ -1,150 +1,15 @@
 //! All metrics, in two tables: those of the instance, and those per container.
 
 use crate::format::position::Timestamp;
-use crate::telemetry::account::{wall_clock, Figures};
+use crate::telemetry::account::wall_clock;
 use crate::telemetry::build_info;
 use crate::telemetry::metrics::latency::BOUNDS;
 use crate::telemetry::metrics::{
     Count, Family, Kind, Reading, Sample, Shown, SourceKind, Sources, Unread, Value,
 };
+use figures::{FigureMetric, FIGURES};
 
-/// Labels of a container's series. The id comes last and has twelve characters, or none while it is
-/// unknown, because cmetrics looks up series by a hash of the concatenated values.
-const CONTAINER_LABELS: &[&str] = &[
-    "container_name",
-    "namespace",
-    "pod",
-    "container",
-    "image",
-    "container_id",
-];
-
-/// A metric computed from figures: one family with the total, and one with a series per
-/// container.
-struct FigureMetric {
-    total: Family,
-    of_container: Family,
-    value: fn(&Figures, Timestamp) -> f64,
-}
-
-macro_rules! figure {
-    ($kind:ident, $name:literal, $help:literal, $value:expr) => {
-        FigureMetric {
-            total: Family {
-                kind: Kind::$kind,
-                name: $name,
-                help: concat!($help, "."),
-                labels: &[],
-            },
-            of_container: Family {
-                kind: Kind::$kind,
-                name: concat!("container_", $name),
-                help: concat!($help, ", by container."),
-                labels: CONTAINER_LABELS,
-            },
-            value: $value,
-        }
-    };
-}
-
-static FIGURES: [FigureMetric; 16] = [
-    figure!(
-        Counter,
-        "records_total",
-        "Records that Fluent Bit accepted",
-        |f, _| f.delivered.records as f64
-    ),
-    figure!(
-        Counter,
-        "bytes_total",
-        "Bytes of logs whose records Fluent Bit accepted",
-        |f, _| f.delivered.bytes as f64
-    ),
-    figure!(
-        Counter,
-        "read_bytes_total",
-        "Bytes of logs that were read",
-        |f, _| f.read.bytes as f64
-    ),
-    figure!(
-        Counter,
-        "passed_over_bytes_total",
-        "Bytes that were read again and skipped, because they had been delivered before",
-        |f, _| f.passed_over as f64
-    ),
-    figure!(
-        Counter,
-        "skipped_bytes_total",
-        "Bytes skipped because they were not a valid record: damaged or torn",
-        |f, _| f.skipped as f64
-    ),
-    figure!(
-        Counter,
-        "truncated_lines_total",
-        "Lines that were cut at Partial_Max_Size",
-        |f, _| f.cut.records as f64
-    ),
-    figure!(
-        Counter,
-        "truncated_bytes_total",
-        "Bytes cut off lines at Partial_Max_Size",
-        |f, _| f.cut.bytes as f64
-    ),
-    figure!(
-        Counter,
-        "refused_records_total",
-        "Records dropped after Fluent Bit refused them for Refused_Record_Timeout while it accepted others",
-        |f, _| f.refused.records as f64
-    ),
-    figure!(
-        Counter,
-        "refused_bytes_total",
-        "Bytes of logs whose records were dropped because Fluent Bit refused them",
-        |f, _| f.refused.bytes as f64
-    ),
-    figure!(
-        Counter,
-        "abandoned_bytes_total",
-        "Bytes lost because their file was deleted or given up before they were read, as far as known",
-        |f, _| f.abandoned.bytes as f64
-    ),
-    figure!(
-        Counter,
-        "abandoned_files_total",
-        "Log files that were deleted or given up before they were read to the end",
-        |f, _| f.abandoned.generations as f64
-    ),
-    figure!(
-        Counter,
-        "abandoned_entries_total",
-        "Entries of containers that are missing in systemd's journal: removed before they were read, or suppressed by journald's rate limit, as far as known",
-        |f, _| f.abandoned.entries as f64
-    ),
-    figure!(
-        Counter,
-        "untimed_entries_total",
-        "Entries whose time in the log is missing or invalid; their records have the time at which they were read",
-        |f, _| f.untimed as f64
-    ),
-    figure!(
-        Gauge,
-        "pending_bytes",
-        "Bytes that were read but that Fluent Bit has not accepted yet",
-        |f, _| f.pending() as f64
-    ),
-    figure!(
-        Gauge,
-        "lag_bytes",
-        "Bytes between the end of the logs and what Fluent Bit accepted",
-        |f, _| f.lag_bytes() as f64
-    ),
-    figure!(
-        Gauge,
-        "lag_seconds",
-        "Age of the oldest entry that Fluent Bit has not accepted",
-        |f, now| f.lag_seconds(now)
-    ),
-];
+mod figures;
 
 /// A metric of the instance.
 struct InstanceMetric {
