@@ -17,7 +17,7 @@ cargo clippy --workspace --all-targets -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
 endef
 
-.PHONY: all check kill model picture deps lint-deps test-deps demo test test-runtimes bench miri fuzz sanitize soak lint clean
+.PHONY: all check kill model picture reproducible docs deps lint-deps test-deps demo test test-runtimes bench miri fuzz sanitize soak lint clean
 .NOTPARALLEL:
 
 all:
@@ -57,6 +57,11 @@ release: deps
 release-test: deps test-deps
 	@scripts/deps release-test
 	@scripts/test-release
+
+# Builds it again in another folder with another HOME: the same bytes, file by file.
+reproducible: deps
+	@scripts/deps release
+	@scripts/test-reproducible
 
 demo: deps all
 	@scripts/demo
@@ -101,6 +106,10 @@ test-runtimes: deps
 # Draws the dashboard over MINUTES with containers of many kinds: docs/metrics.svg.
 picture: deps test-deps all
 	$(WITH_PLUGIN) cargo run --package xtask -- picture $(MINUTES)
+
+# The documentation as a site with search, below target/book.
+docs:
+	@scripts/docs
 
 # Containers, rotations and hot reloads for MINUTES; `make test` has one minute of it.
 soak: deps test-deps all

@@ -180,14 +180,7 @@ impl Plugin {
             self.check_reader();
         }
         self.log_events(host);
-        let around = Around {
-            link: &self.link,
-            refused_record_timeout: self.config.refused_record_timeout,
-            buffered_limit: self.config.buffered_limit.bytes().unwrap_or(usize::MAX),
-            db: self.config.db.as_deref(),
-            host,
-        };
-        let due = lock(&self.drain).hand_over(around);
+        let due = lock(&self.drain).hand_over(self.around(host));
         if due.flush {
             host.flush();
         }
@@ -204,6 +197,16 @@ impl Plugin {
         } else if is_time {
             // The reader may be stuck; metrics that do not come from it must still be updated.
             host.publish(&metrics::read_instance(&self.link.metric_sources()));
+        }
+    }
+
+    fn around<'a>(&'a self, host: &'a dyn Host) -> Around<'a> {
+        Around {
+            link: &self.link,
+            refused_record_timeout: self.config.refused_record_timeout,
+            buffered_limit: self.config.buffered_limit.bytes().unwrap_or(usize::MAX),
+            db: self.config.db.as_deref(),
+            host,
         }
     }
 
@@ -294,6 +297,9 @@ impl Plugin {
         self.link.reader_waker.wake();
         let reader = lock(&self.reader).take();
         let mut stopped = reader.map_or(Stopped::Wholly, |reader| self.end(&reader, host));
+        if stopped == Stopped::Wholly {
+            lock(&self.drain).settle(self.around(host));
+        }
         // A reader that ends in time has already ended the threads that it started.
         if !self.link.threads.close(OTHERS_PATIENCE) {
             stopped = Stopped::WithoutReader;
@@ -314,16 +320,17 @@ impl Plugin {
                 );
             }
         }
+        let mut total = format!("stopped: {}", self.link.accounts.total());
         if let Some(bytes) = left_in_memory(host) {
+            total += &format!(
+                " by this input; Fluent Bit holds {bytes} bytes of what was delivered in memory"
+            );
             host.log(
                 Level::Warn,
                 &format!("Fluent Bit ends while it holds {bytes} bytes of this input's records in memory that its outputs have not taken: they are lost unless storage.type of this input is filesystem"),
             );
         }
-        host.log(
-            Level::Info,
-            &format!("stopped: {}", self.link.accounts.total()),
-        );
+        host.log(Level::Info, &total);
         stopped
     }
 

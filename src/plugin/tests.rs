@@ -677,5 +677,9 @@ fn what_the_host_holds_in_memory_at_the_stop_is_said_unless_it_keeps_it_in_files
             *level == Level::Warn && message.contains("holds 70000 bytes of this input's records")
         });
         assert_eq!(said.count(), expected, "{held:?} {keeps_in_files}: {log:?}");
+        let last = &log.last().unwrap().1;
+        let agrees = "nothing lost by this input; Fluent Bit holds 70000 bytes of what was delivered in memory";
+        assert_eq!(last.ends_with(agrees), expected == 1, "{last}");
+        assert_eq!(last.ends_with("nothing lost"), expected == 0, "{last}");
     }
 }

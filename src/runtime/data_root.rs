@@ -90,6 +90,14 @@ impl DataRoot {
         }
     }
 
+    /// What sets the folder, if that is neither an option nor a default.
+    pub fn set_by(&self) -> Option<String> {
+        match self.given {
+            Some(_) => None,
+            None => self.service.set_by(&self.machine),
+        }
+    }
+
     fn unresolved(&self) -> PathBuf {
         let found = || {
             let root = self.service.root(&self.machine);
@@ -171,6 +179,21 @@ impl Service {
                 None => Err(moved(file, not_absolute(&folder))),
             },
         }
+    }
+
+    /// What sets the folder, if it is not the default: the command line, or a file.
+    fn set_by(&self, machine: &Path) -> Option<String> {
+        let arguments = self.arguments(machine);
+        if absolute(flag(&arguments, &ROOT_FLAGS)).is_some() {
+            let (_, program) = self.daemon?;
+            return Some(format!("the command line of {program}"));
+        }
+        let configured = match absolute(flag(&arguments, &SETTINGS_FLAG)) {
+            Some(path) => self.settings.read_first([path]),
+            None => self.settings.read(machine),
+        };
+        let (file, _) = configured.ok().flatten()?;
+        Some(file.display().to_string())
     }
 
     /// The arguments of the running daemon; none if it does not run or is not visible.

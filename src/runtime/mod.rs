@@ -7,6 +7,7 @@ mod bounded_json;
 pub mod bounded_reason;
 pub mod bounds;
 mod container_list;
+pub mod copied;
 pub mod cri;
 mod data_root;
 pub mod docker;

@@ -214,9 +214,13 @@ impl Nerdctl {
                     None => {}
                 }
             }
+            let databases = of_store.first().and_then(|found| self.databases(found));
             reported.extend(failure.map(|(path, error)| Unreadable {
                 path,
-                error,
+                error: match &databases {
+                    Some(databases) => databases.explained(error),
+                    None => error,
+                },
                 hides: Hides::ImagesAndLabels,
             }));
         }

@@ -6,7 +6,8 @@
 //! 1. The path of the control group ends in the container's id (v1, and v2 with the host's cgroup
 //!    namespace).
 //! 2. The kubelet mounts `/dev/termination-log` from a folder that names the pod's uid and the
-//!    container, and `/etc/hosts` from one that names the uid.
+//!    container, and `/etc/hosts` from one that names the uid. The uid alone tells which containers
+//!    are not this one: all of other pods.
 //! 3. Other runtimes mount `/etc/hosts` and similar files from the folder of a container, whose
 //!    name is the id. With `--network container:app` they are mounted from *app's* folder, and the
 //!    host name is app's as well. So where a container's configuration tells, it must also mount
@@ -48,7 +49,7 @@ pub struct OwnContainer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct OwnPod {
     uid: String,
-    /// The container's name; if it is unknown, all containers of the pod count as this one.
+    /// The container's name; if it is unknown, no container of the pod is surely this one.
     container: Option<String>,
 }
 
@@ -124,7 +125,7 @@ impl OwnContainer {
             return true;
         }
         if let (Some(own), Some((uid, name))) = (&self.pod, candidate.in_pod) {
-            return own.uid == uid && own.container.as_ref().is_none_or(|own| own == name);
+            return own.uid == uid && own.container.as_deref() == Some(name);
         }
         if !self.ids.is_empty() || self.pod.is_some() {
             return false;

@@ -20,6 +20,7 @@
 mod bolt_state;
 mod config;
 mod database;
+mod lacking;
 mod spec;
 mod sqlite;
 mod storage;
@@ -37,11 +38,11 @@ use crate::runtime::log_driver::{LogDriver, PODMANS_FILE_DRIVER};
 use crate::runtime::log_place;
 use crate::runtime::metadata::{ContainerMetadata, MetadataError};
 use crate::runtime::podman::config::Configured;
-use crate::runtime::podman::database::{Answer, Databases, DATABASE};
+use crate::runtime::podman::database::{Answer, Databases};
 pub(crate) use crate::runtime::podman::storage::list_storage;
 use crate::runtime::podman_list::Listed;
 use crate::runtime::safe_path::{Base, SafePath};
-use crate::runtime::seam::{Api, Found, Hides, Listing, LogFiles, Runtime, Unreadable};
+use crate::runtime::seam::{Api, Found, Listing, LogFiles, Runtime};
 use crate::runtime::storages::Storages;
 use crate::runtime::user_storages::{Kind, Users};
 use crate::runtime::users::UserChoice;
@@ -52,12 +53,6 @@ const CONTAINERS_FILE: &str = "containers.json";
 const VOLATILE_FILE: &str = "volatile-containers.json";
 /// Name of the log file.
 const LOG: &str = "ctr.log";
-
-/// The reason reported for a storage without a database, and how many of its containers are checked
-/// for being Podman's: CRI-O's storage has none.
-const NO_DATABASE: &str =
-    "neither it nor bolt_state.db exists; in a container, mount the whole storage";
-const MOST_LOOKS_FOR_DATABASE: usize = 16;
 
 /// The containers in root's storage, or in users' storages.
 #[derive(Debug)]
@@ -198,45 +193,6 @@ impl Podman {
     fn is_started(&self, found: &Found) -> bool {
         found.dir.join(LOG).stat().is_ok() || self.has_run(found)
     }
-
-    /// Names the databases that cannot be read, or lack a container.
-    fn report_databases(&self, listing: &mut Listing) {
-        let mut storages: Vec<SafePath> = listing.containers.iter().map(storage_of).collect();
-        storages.dedup();
-        let mut failures = self.databases.failures(&storages);
-        for storage in &storages {
-            let containers = listing.containers.iter();
-            let mut some = containers
-                .filter(|found| found.dir.starts_with(storage))
-                .take(MOST_LOOKS_FOR_DATABASE);
-            if some.any(|found| self.asked(found) == Answer::NoDatabase && self.has_run(found)) {
-                failures.push((storage.join(DATABASE).to_path_buf(), NO_DATABASE.to_owned()));
-            }
-            let containers = listing.containers.iter();
-            let containers = containers.filter(|found| found.dir.starts_with(storage));
-            let ids = containers.clone().map(Found::runtime_id);
-            let lacking = self
-                .databases
-                .lacking(storage, ids, MOST_LOOKS_FOR_DATABASE);
-            if let Some((path, lacking)) = lacking {
-                let lacking = containers.filter(|found| lacking.contains(&found.runtime_id()));
-                let is_known = |found: &&Found| self.asked(found) != Answer::Unknown;
-                let ids = lacking.filter(|it| !is_known(it) && self.is_started(it));
-                let ids: Vec<String> = ids.map(|found| found.runtime_id().short()).collect();
-                if !ids.is_empty() {
-                    let ids = ids.join(", ");
-                    let reason = format!("it has no entry for {ids}; this concerns them alone");
-                    failures.push((path.to_path_buf(), reason));
-                }
-            }
-        }
-        let unreadable = failures.into_iter().map(|(path, reason)| Unreadable {
-            path,
-            error: io::Error::new(io::ErrorKind::InvalidData, reason),
-            hides: Hides::Labels,
-        });
-        listing.unreadable.extend(unreadable);
-    }
 }
 
 pub(super) fn open(options: &RuntimeOptions) -> Vec<Arc<dyn Runtime>> {
@@ -277,6 +233,7 @@ impl Runtime for Podman {
     fn list(&self, root: &Path) -> io::Result<Listing> {
         let mut listing = self.storages.list(root, list_storage)?;
         self.report_databases(&mut listing);
+        self.report_lists(&mut listing);
         listing.note_changed(&self.lists.take_changed());
         Ok(listing)
     }

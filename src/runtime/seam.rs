@@ -275,6 +275,8 @@ pub enum Hides {
     Containers,
     /// Containers of users.
     UsersContainers,
+    /// Containers of a user who is not known.
+    UnknownUser,
     /// Containers of a system daemon that a setting moves elsewhere.
     MovedContainers,
     /// Containers of users that a setting moves elsewhere: of the user with this uid, or of all.
@@ -289,6 +291,8 @@ pub enum Hides {
     Labels,
     /// Images and labels of containers that are read nevertheless.
     ImagesAndLabels,
+    /// Names of containers that are read nevertheless.
+    Names,
 }
 
 impl fmt::Display for Hides {
@@ -296,6 +300,10 @@ impl fmt::Display for Hides {
         f.write_str(match self {
             Hides::Containers | Hides::UsersContainers => {
                 "new containers in it are not read, all others are unaffected"
+            }
+            Hides::UnknownUser => "nothing of that user is read, all others are unaffected",
+            Hides::Names => {
+                "name and image of its containers are those of Podman's database, which does not have all renames, or their ids, but all are read"
             }
             Hides::MovedContainers | Hides::UsersMovedContainers(_) => {
                 "containers that it moves elsewhere are not found, those in the usual place are read"

@@ -74,10 +74,23 @@ impl Storages {
         self.with_problem(listed)
     }
 
-    /// Adds the problem of the settings to a listing; where nothing is found, it is the reason.
+    /// Names what sets the folder that cannot be listed.
+    fn with_settings(&self, error: io::Error) -> io::Error {
+        let set_by = match self {
+            Storages::Root(root) => root.set_by(),
+            Storages::Users(_) => None,
+        };
+        match set_by {
+            Some(settings) => io::Error::new(error.kind(), format!("{error}; {settings} sets it")),
+            None => error,
+        }
+    }
+
+    /// Adds the problem of the settings to a listing; where nothing is found, it is the reason, or else
+    /// the settings are named.
     pub fn with_problem(&self, listed: io::Result<Listing>) -> io::Result<Listing> {
         let Some(problem) = self.problem() else {
-            return listed;
+            return listed.map_err(|error| self.with_settings(error));
         };
         match listed {
             Ok(mut listing) => {

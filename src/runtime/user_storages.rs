@@ -139,11 +139,14 @@ impl Look<'_> {
         let is_known = |name: &&str| known.iter().any(|user| user.name == *name);
         for name in users.choice.named().filter(|name| !is_known(name)) {
             let reason = format!(
-                "it has no user {name}; if a directory service has, give the home directory in {}",
+                "has no user {name}; if a directory service has, give the home directory in {}",
                 users.kind.option
             );
             let error = io::Error::new(io::ErrorKind::InvalidInput, reason);
-            self.note(users.passwd(), error);
+            self.listing.unreadable.push(Unreadable {
+                hides: Hides::UnknownUser,
+                ..Unreadable::folder(users.passwd(), error)
+            });
         }
         for user in known.iter().filter(|user| users.choice.has(&user.name)) {
             if users.choice.names(&user.name) || self.is_near(&user.home)? {

@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::path::PathBuf;
 
 use rustix::fs::{FileType, Statx};
 
@@ -220,11 +221,12 @@ fn without_files(facts: &Facts<'_>) -> Choice {
         return nothing;
     }
     let reason = match driver.name.as_str() {
+        _ if missing_folder(facts).is_some() => reason_without_log(facts),
         // conmon creates the file before the container runs.
         JSON_FILE_DRIVER | PODMANS_FILE_DRIVER
             if facts.runtime.creates_log_first() && facts.runtime.has_run(facts.found) =>
         {
-            NO_LOG_FILE.to_owned()
+            reason_without_log(facts)
         }
         _ if is_deleted(facts) => DELETED.to_owned(),
         _ if driver.has_own_file() => return Choice::Later,
@@ -244,8 +246,32 @@ pub fn is_deleted(facts: &Facts<'_>) -> bool {
     has_own_file && is_docker && is_missing && facts.is_said_to_run
 }
 
+/// The folder of a log that was put outside of its container's, if it does not exist here.
+pub fn missing_folder(facts: &Facts<'_>) -> Option<PathBuf> {
+    let Facts { runtime, found, .. } = *facts;
+    let log = runtime.logs(found).into_iter().next()?;
+    let has_run = facts.is_running || (runtime.creates_log_first() && runtime.has_run(found));
+    let is_missing = has_run
+        && matches!(facts.files, FileState::Missing)
+        && log.current().is_some()
+        && !log.dir.starts_with(&found.dir)
+        && !log.dir.is_folder();
+    is_missing.then(|| log.dir.to_path_buf())
+}
+
+/// Why a container that has run has no log.
+fn reason_without_log(facts: &Facts<'_>) -> String {
+    match missing_folder(facts) {
+        Some(folder) => format!(
+            "its log is in {}, which does not exist here",
+            folder.display()
+        ),
+        None => NO_LOG_FILE.to_owned(),
+    }
+}
+
 fn unread_without_api(facts: &Facts<'_>) -> Unread {
-    match is_deleted(facts) {
+    match is_deleted(facts) || missing_folder(facts).is_some() {
         true => Unread::Missing,
         false => Unread::ApiUnavailable,
     }

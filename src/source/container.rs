@@ -12,6 +12,7 @@ use crate::runtime::metadata::ContainerMetadata;
 use crate::runtime::{Api, Found, Runtime};
 use crate::source::api::streams::Streams;
 use crate::source::choose;
+use crate::source::container::place::Place;
 use crate::source::describe::Description;
 use crate::source::file::feed::ReadContext;
 use crate::source::file::rotation::Start;
@@ -41,6 +42,8 @@ pub struct Container {
     rate: RateLimit,
     own_output: OwnOutput,
     folder: Folder,
+    /// Another folder with it, where reading goes on once everything here is read.
+    next: Option<Place>,
     /// Index of the reader's root that it was found in.
     pub root: usize,
     /// Known only from the API: its folder is not visible.
@@ -68,6 +71,7 @@ impl Container {
             rate: RateLimit::default(),
             own_output: OwnOutput::default(),
             folder: Folder::default(),
+            next: None,
             root,
             is_remote: false,
             is_gone: false,
@@ -109,6 +113,11 @@ impl Container {
     pub fn adopt(&mut self, runtime: Arc<dyn Runtime>, root: usize, found: Found) {
         self.root = root;
         self.about.adopt(runtime, found);
+    }
+
+    /// Its metadata changed in a file that several containers share.
+    pub fn note_changed(&mut self) {
+        self.about.note_changed();
     }
 
     /// Adds itself to a survey. `streams` are those of its API.
@@ -192,6 +201,10 @@ impl Container {
         self.load_metadata(around);
         if self.about.has_news() {
             self.judge(around);
+        }
+        if !self.about.is_known() && !self.about.is_busy() {
+            // There is nothing in its folder.
+            self.log.report_gone(&self.about, around.link);
         }
         if self.about.is_known() && !self.about.is_excluded() {
             self.log.look(&self.about, around);
@@ -359,6 +372,6 @@ impl Container {
 }
 
 mod end;
-mod place;
+pub mod place;
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ use crate::source::choose;
 use crate::source::known_driver::KnownDriver;
 use crate::source::metadata_trouble::MetadataTrouble;
 use crate::source::services::Surroundings;
-use crate::telemetry::account::Account;
+use crate::telemetry::account::{About, Account};
 use crate::telemetry::event::Event;
 use crate::telemetry::metrics::Unread;
 use crate::telemetry::throttle::Once;
@@ -66,7 +66,8 @@ enum MetadataState {
     Unknown,
     /// Metadata read from this file, or from no file.
     Of(Option<FileId>),
-    /// Metadata of a runtime that knew less than the present one.
+    /// Metadata that are to be read again: of a runtime that knew less than the present one, or from
+    /// a file of several containers that changed.
     Stale,
 }
 
@@ -103,10 +104,15 @@ impl Description {
     pub fn adopt(&mut self, runtime: Arc<dyn Runtime>, found: Found) {
         self.runtime = runtime;
         self.found = found;
+        self.note_changed();
+        self.run = None;
+    }
+
+    /// Its metadata are to be read again.
+    pub fn note_changed(&mut self) {
         if self.is_known() {
             self.metadata = MetadataState::Stale;
         }
-        self.run = None;
     }
 
     /// The runtime finds the same container in this place now.
@@ -276,6 +282,7 @@ impl Description {
                 self.trouble.end();
                 self.account
                     .set_names(&metadata.title(), self.run_id(&metadata));
+                self.account.set_about(About::of(&metadata));
                 if !self.is_known() {
                     let (name, short_id) = self.account.names();
                     around.link.report(Event::ContainerFound { name, short_id });
@@ -408,11 +415,7 @@ impl Description {
     /// Decides whether the container, with its current metadata, is read, and reports a
     /// change. Returns whether it was read before and is not any more.
     pub fn judge(&mut self, around: &Surroundings<'_>) -> bool {
-        let driver = self
-            .driver
-            .driver
-            .as_ref()
-            .map_or("", |driver| &driver.name);
+        let driver = self.driver().map_or("", |driver| &driver.name);
         let (selection, metadata) = (&around.config.selection, &self.template.metadata);
         let rules = selection.without_effect(metadata).join(", ");
         if !rules.is_empty() {

@@ -20,6 +20,7 @@ use crate::runtime::{Found, Runtime, RuntimeChoice};
 use crate::source::container::Container;
 use crate::source::file::rotation::Start;
 use crate::source::file::tailer::Tailer;
+use crate::source::fleet::copied::Copied;
 use crate::source::roots::Root;
 use crate::source::schedule::Schedule;
 use crate::source::services::Services;
@@ -38,7 +39,9 @@ const LOOK_TIME: Duration = Duration::from_millis(100);
 /// Interval between searches for loops.
 const LOOP_INTERVAL: Duration = Duration::from_millis(200);
 
+mod copied;
 mod departed;
+mod listed;
 mod remote;
 
 /// What one turn of the reader lends to the fleet.
@@ -72,6 +75,8 @@ pub struct Fleet {
     /// Checkpoints of containers that are no longer listed have not been dropped yet.
     has_unlisted: bool,
     looked_for_loops: Instant,
+    /// The containers with several folders.
+    copied: Copied,
     /// Counts rescans modulo [`RESCANS_OF_WATCHED`]; selects the watched folders to recheck.
     rescans: usize,
 }
@@ -101,6 +106,7 @@ impl Fleet {
             first_start,
             has_unlisted: true,
             looked_for_loops: Instant::now(),
+            copied: Copied::new(),
             rescans: 0,
         }
     }
@@ -134,11 +140,17 @@ impl Fleet {
         containers.any(|(_, container)| container.lacks_metadata())
     }
 
-    /// Checks the sizes of all open files.
-    pub fn survey(&mut self, now: Instant) {
+    /// Number of containers with two folders that are written.
+    pub fn written_twice(&self) -> usize {
+        self.copied.both()
+    }
+
+    /// Reading stops: checks the sizes of all open files, and counts what is lost with those that
+    /// were deleted.
+    pub fn stop(&mut self, link: &Link) {
         for (_, container) in &mut self.containers {
             if let Some(tailer) = container.tailer_mut() {
-                tailer.survey(now);
+                tailer.lose_deleted(link);
             }
         }
     }
@@ -169,7 +181,9 @@ impl Fleet {
             root.is_same()
         };
         let is_listing = matches!(self.first_look, FirstLook::Listing);
-        if roots_changed || self.is_any_expected || is_listing || !self.roots.iter().all(is_same) {
+        // Which folder of a container is written can change at any time.
+        let is_due = roots_changed || self.is_any_expected || is_listing || self.copied.is_any();
+        if is_due || !self.roots.iter().all(is_same) {
             self.list_roots(turn);
         }
         self.rescans = (self.rescans + 1) % RESCANS_OF_WATCHED;
@@ -253,59 +267,6 @@ impl Fleet {
             if root.is_missing() {
                 root.is_first_look = false;
             }
-        }
-    }
-
-    /// Adds the containers that the roots list; returns the ids of all listed ones.
-    fn take_listed(&mut self, turn: &mut Turn<'_>) -> HashSet<ContainerId> {
-        let mut listed = HashSet::new();
-        self.is_any_expected = false;
-        for index in 0..self.roots.len() {
-            let root = &mut self.roots[index];
-            let is_first = root.failure.is_none() && std::mem::take(&mut root.is_first_look);
-            for found in std::mem::take(&mut root.listed) {
-                if !listed.insert(found.id) {
-                    continue;
-                }
-                match self.keys.get(&found.id) {
-                    Some(&key) => self.meet_again(key, index, found, turn),
-                    // A container that has come back is added once all queued batches of its
-                    // earlier life are accepted: only then is its checkpoint final.
-                    None if turn.services.link.is_leaving(&found.id) => self.is_any_expected = true,
-                    None => self.add_listed(index, found, is_first, turn),
-                }
-            }
-        }
-        listed
-    }
-
-    /// Handles a listed container that is already known, perhaps only from the API or from
-    /// another runtime.
-    fn meet_again(&mut self, key: usize, root: usize, found: Found, turn: &mut Turn<'_>) {
-        let Some(container) = self.containers.get_mut(key) else {
-            return;
-        };
-        // It is added again once it is read to its end.
-        self.is_any_expected |= container.is_gone;
-        if self.roots[root].changed.contains(&found.id) {
-            turn.schedule.look_into(key);
-        }
-        if container.root == root && container.is_elsewhere(&found) {
-            let (api, cycle) = (container.api(), turn.schedule.cycle());
-            let mut around = turn.services.around(key, api, turn.now, cycle);
-            container.move_to(found.clone(), &mut around);
-            turn.schedule.look_into(key);
-        }
-        if std::mem::take(&mut container.is_remote) {
-            // A refused watch has already been reported for another folder.
-            let _ = container.watch_folder(&mut turn.services.watch, key);
-            turn.schedule.look_into(key);
-        }
-        // The first runtime keeps it, even if it does not list it for a moment.
-        if root < container.root {
-            let runtime = Arc::clone(&self.roots[root].runtime);
-            container.adopt(runtime, root, found);
-            turn.schedule.look_into(key);
         }
     }
 
@@ -408,6 +369,11 @@ impl Fleet {
                 turn.schedule.look_next_after(key);
             }
         }
+        let (containers, keys) = (&self.containers, &self.keys);
+        self.copied.report(&turn.services.link, |id| {
+            let container = keys.get(id).and_then(|key| containers.get(*key));
+            container.map_or_else(|| (id.short(), id.short()), Container::names)
+        });
         if let FirstLook::Looking(unlooked) = &self.first_look {
             if !unlooked.iter().any(|key| self.containers.contains(*key)) {
                 self.first_look = FirstLook::Over;

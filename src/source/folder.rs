@@ -37,6 +37,11 @@ impl Folder {
         self.is_watched
     }
 
+    /// Whether it is known which folder was to be watched.
+    pub fn is_known(&self) -> bool {
+        self.id.is_some()
+    }
+
     /// Whether `dir` is another folder than the one that was to be watched.
     pub fn is_other(&self, dir: &SafePath) -> bool {
         self.id.is_some() && id_of(dir).is_some_and(|id| self.id != Some(id))

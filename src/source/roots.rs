@@ -163,9 +163,12 @@ impl Root {
                         .map(|one| one.map(|(stamp, dir)| (dir, stamp)))
                         .collect();
                 }
-                self.unreadable = listing.unreadable;
+                let before = std::mem::replace(&mut self.unreadable, listing.unreadable);
                 self.listed = listing.containers;
                 self.changed = listing.changed;
+                if before.iter().any(|it| self.can_be_read_now(it)) {
+                    self.changed.extend(self.listed.iter().map(|it| it.id));
+                }
                 self.watch_folders(listing.folders, watch)
             }
             Err(error) => {
@@ -178,6 +181,15 @@ impl Root {
                 false
             }
         }
+    }
+
+    /// Whether containers lacked metadata as this could not be read, which it can be now.
+    fn can_be_read_now(&self, before: &Unreadable) -> bool {
+        let is_shared = matches!(
+            before.hides,
+            Hides::Labels | Hides::ImagesAndLabels | Hides::Names
+        );
+        is_shared && self.unreadable.iter().all(|it| it.path != before.path)
     }
 
     fn watch_folders(&mut self, folders: Vec<SafePath>, watch: &mut FileWatch) -> bool {
@@ -237,7 +249,9 @@ impl Root {
             // A removed path needs no message. Do not access a user's path just for that.
             let is_there = || match hides {
                 Hides::UsersContainers
+                | Hides::UnknownUser
                 | Hides::UsersMovedContainers(_)
+                | Hides::Names
                 | Hides::Labels
                 | Hides::ImagesAndLabels => is_listed(path),
                 _ => path.symlink_metadata().is_ok(),
@@ -251,8 +265,10 @@ impl Root {
         let mut named = 0;
         // A user can give any number of names to what cannot be read.
         let is_enough = |effect, named: &HashMap<_, _>| {
-            matches!(effect, Hides::UsersContainers | Hides::Labels)
-                && named.len() >= NAMED_AT_A_LOOK
+            matches!(
+                effect,
+                Hides::UsersContainers | Hides::Labels | Hides::Names
+            ) && named.len() >= NAMED_AT_A_LOOK
         };
         for it in &self.unreadable {
             let (path, reason, effect) = (it.path.clone(), it.error.to_string(), it.hides);
@@ -265,12 +281,19 @@ impl Root {
                 continue;
             }
             named += 1;
-            if link.report(Event::FolderUnreadable {
-                path: path.clone(),
-                reason,
-                effect,
-                seconds,
-            }) {
+            let event = match effect {
+                Hides::UnknownUser => Event::UserUnknown {
+                    path: path.clone(),
+                    reason,
+                },
+                effect => Event::FolderUnreadable {
+                    path: path.clone(),
+                    reason,
+                    effect,
+                    seconds,
+                },
+            };
+            if link.report(event) {
                 self.reported.insert(said, effect);
                 self.named.insert(path, at);
             }

@@ -81,16 +81,19 @@ fn survey(fleet: &Fleet, services: &Services, now: Instant) -> Survey {
             // At least one container that should be read.
             Hides::Containers
             | Hides::UsersContainers
+            | Hides::UnknownUser
             | Hides::MovedContainers
             | Hides::UsersMovedContainers(_) => 1,
             // Where no daemon has userns-remap, there is none.
             Hides::ContainerIds
             | Hides::Labels
+            | Hides::Names
             | Hides::ImagesAndLabels
             | Hides::RemappedContainers => 0,
         };
         survey.unread[Unread::of_error(&it.error) as usize] += hidden;
     }
+    survey.unread[Unread::Copy as usize] += fleet.written_twice() as u64;
     let is_shown = |root: &&Root| root.failure.is_none() || root.trouble.is_there();
     let shown = fleet.roots.iter().filter(is_shown);
     survey.roots = shown

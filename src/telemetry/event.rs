@@ -5,8 +5,13 @@
 use std::path::PathBuf;
 
 use crate::runtime::{Api, Hides};
+use crate::telemetry::event::deleted::DeletedEvent;
 
 pub use crate::telemetry::level::Level;
+use wording::{below, by_name};
+
+pub mod deleted;
+mod wording;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -31,6 +36,21 @@ pub enum Event {
         short_id: String,
         path: PathBuf,
     },
+    #[error("containers are in several folders ({count}; the first is {name} ({short_id}), in {} and in {}): of each, the folder whose log was written last is read, that one at first; what only another one has is not read, and when that is written, reading goes on there; remove the copies, or leave their root out", path.display(), other.display())]
+    Copied {
+        count: usize,
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        other: PathBuf,
+    },
+    #[error("container {name} ({short_id}) is written in two folders at once: it is read in {}, and what is written to it in {} is not read before the first one rests; find out what writes to both, or leave the root of one out", path.display(), other.display())]
+    CopyWritten {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        other: PathBuf,
+    },
     #[error("cannot read {}: {reason}; {effect}; retrying every {seconds} s", path.display())]
     FolderUnreadable {
         path: PathBuf,
@@ -38,6 +58,8 @@ pub enum Event {
         effect: Hides,
         seconds: f64,
     },
+    #[error("{} {reason}; nothing of that user is read until it has", path.display())]
+    UserUnknown { path: PathBuf, reason: String },
     #[error("{} can be read now", path.display())]
     FolderReadable { path: PathBuf },
     #[error("no change notification for {}: {reason}; polling every {seconds} s instead", path.display())]
@@ -145,12 +167,6 @@ pub enum Event {
         api: Api,
         name: String,
         short_id: String,
-    },
-    #[error("container {name} ({short_id}) runs, and its log {} does not exist: it was deleted; lines of it that were not read are lost, and further ones are in no file until the container is started again", path.display())]
-    LogDeleted {
-        name: String,
-        short_id: String,
-        path: PathBuf,
     },
     #[error("container {name} ({short_id}): its log driver was changed to {driver}; {} was read to its end, reading continues where that driver writes", path.display())]
     DriverChanged {
@@ -274,13 +290,6 @@ pub enum Event {
         short_id: String,
         files: u64,
     },
-    #[error("container {name} ({short_id}): dropped a deleted file with {bytes} unread bytes; they are lost: {reason}")]
-    HeldFileDropped {
-        name: String,
-        short_id: String,
-        bytes: u64,
-        reason: String,
-    },
     #[error("container {name} ({short_id}): cut {bytes} bytes off {lines} lines longer than Partial_Max_Size; they are lost")]
     LinesCut {
         name: String,
@@ -328,52 +337,12 @@ pub enum Event {
     },
     #[error("{option} `{tag}` is used as it is: a * is not replaced as in the tail input, and only Tag_Template has placeholders")]
     TagLiteral { option: &'static str, tag: String },
+    #[error(transparent)]
+    Deleted(DeletedEvent),
     #[error("the reader thread has been blocked for {seconds} s while {doing}; nothing is read until it continues; unread lines stay in the log files")]
     ReaderStuck { seconds: u64, doing: String },
     #[error("the reader thread is running again")]
     ReaderBack,
     #[error("the reader thread stopped: {reason}; nothing is read until Fluent Bit is restarted; please report this")]
     ReaderStopped { reason: String },
-}
-
-/// The name of what was just mentioned, if it has one.
-fn by_name(name: &str) -> String {
-    match name {
-        "" => String::new(),
-        name => format!(", `{name}`,"),
-    }
-}
-
-/// Where containers are found.
-fn below(roots: &[PathBuf]) -> String {
-    if roots.is_empty() {
-        return "as soon as a runtime has any: none of their folders can be seen now".to_owned();
-    }
-    let roots: Vec<String> = roots
-        .iter()
-        .map(|root| root.display().to_string())
-        .collect();
-    format!("below {}", roots.join(", "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_other_input_is_called_by_its_name_if_it_has_one() {
-        let shared = |other: &str| {
-            let event = Event::SharedContainers {
-                count: 2,
-                name: "web".to_owned(),
-                short_id: "4c01db0b339c".to_owned(),
-                other: other.to_owned(),
-            };
-            event.to_string()
-        };
-        let text = shared("all");
-        assert!(text.starts_with("another input of this process, `all`, reads 2 "));
-        let text = shared("");
-        assert!(text.starts_with("another input of this process reads 2 "));
-    }
 }

@@ -8,11 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::process::{geteuid, kill_process, Pid, Signal};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use test_kit::collector::PATIENCE;
 use test_kit::docker_root::DockerRoot;
 use test_kit::fluent_bit::{find_all, plugin, version, with_each_host, FluentBit};
+use test_kit::nobody::{for_the_owner_alone, NOBODY};
+use test_kit::pod_root::PodRoot;
 use test_kit::receivers::{self, Receiver, Request};
 use test_kit::{programs, run, skip, wait_until};
 
@@ -74,14 +77,20 @@ impl Here {
     /// Names the Docker root, which the examples leave at its default.
     fn with_root(&self, text: &str) -> String {
         let root = self.root.path().display();
-        text.replace(
-            "    Name          container_logs\n",
-            &format!("    Name container_logs\n    Runtime docker\n    Docker_Root {root}\n"),
-        )
-        .replace(
-            "- name: container_logs\n",
-            &format!("- name: container_logs\n      runtime: docker\n      docker_root: {root}\n"),
-        )
+        let lines = text.lines().map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let more = match words[..] {
+                ["Name", "container_logs"] => {
+                    format!("    Runtime docker\n    Docker_Root {root}\n")
+                }
+                ["-", "name:", "container_logs"] => {
+                    format!("      runtime: docker\n      docker_root: {root}\n")
+                }
+                _ => String::new(),
+            };
+            format!("{line}\n{more}")
+        });
+        lines.collect()
     }
 
     fn write(&self, name: &str, text: &str) -> PathBuf {
@@ -92,7 +101,7 @@ impl Here {
 }
 
 fn is_before_4(host: &Path) -> bool {
-    version(host).is_ok_and(|version| version.starts_with("v3."))
+    version(host).is_ok_and(|version| version.starts_with("v2.") || version.starts_with("v3."))
 }
 
 #[test]
@@ -101,16 +110,17 @@ fn every_fluent_bit_configuration_is_taken_by_the_host() {
         "examples::every_fluent_bit_configuration_is_taken_by_the_host",
         |host, plugin| {
             let configurations = [files("fluent-bit.conf"), files("fluent-bit.yaml")].concat();
-            assert!(configurations.len() >= 3, "{configurations:?}");
+            assert!(configurations.len() >= 5, "{configurations:?}");
             for file in configurations {
                 let is_yaml = file
                     .extension()
                     .is_some_and(|extension| extension == "yaml");
-                if is_yaml && is_before_4(host) {
+                let text = fs::read_to_string(&file).expect("it can be read");
+                // `plugins` in YAML is of Fluent Bit 4, `plugins_file` of every release.
+                if text.contains("\nplugins:") && is_before_4(host) {
                     continue;
                 }
                 let here = Here::new(plugin);
-                let text = fs::read_to_string(&file).expect("it can be read");
                 let name = if is_yaml {
                     "fluent-bit.yaml"
                 } else {
@@ -153,41 +163,53 @@ fn first_push(host: &Path, file: &Path, loki: &Receiver<Request>) -> serde_json:
     serde_json::from_slice(&request.body).expect("JSON")
 }
 
-/// The configuration that the README shows, word for word but for paths and the port.
-#[test]
-fn the_readmes_configuration_brings_lines_to_loki_with_name_image_and_labels() {
-    let name =
-        "examples::the_readmes_configuration_brings_lines_to_loki_with_name_image_and_labels";
+/// The configurations that the README shows, word for word but for paths and the port: the line
+/// in Loki is the container's own.
+fn the_readmes_configuration_brings_plain_lines_to_loki(name: &str, file: &str, begins: &str) {
     let readme = fs::read_to_string(examples().with_file_name("README.md")).expect("the README");
-    let shown = readme
-        .split("```\n")
-        .find(|block| block.contains("    Name          loki\n"));
+    let shown = readme.split("```").find_map(|block| {
+        let text = block.split_once('\n')?.1;
+        text.starts_with(begins).then_some(text)
+    });
     let shown = shown.expect("the README shows a configuration for Loki");
     with_each_host(name, |host, plugin| {
+        if file.ends_with(".yaml") && is_before_4(host) {
+            return skip(name, "`plugins` in YAML is of Fluent Bit 4");
+        }
         let here = Here::new(plugin);
         let mut log = here.root.container('a', "shop-checkout-1");
-        log.write_config_with(
-            "shop-checkout-1",
-            true,
-            serde_json::json!({"team": "till"}),
-            &[],
-        );
-        log.line("order placed");
+        log.line(r#"{"level":"info","msg":"order placed"}"#);
         let loki = receivers::http();
         let text = here.with_root(&here.adapt(shown));
-        let file = here.write("loki.conf", &text.replace("3100", &loki.port().to_string()));
+        let file = here.write(file, &text.replace("3100", &loki.port().to_string()));
         let push = first_push(host, &file, &loki);
         let labels = serde_json::json!({
-            "job": "docker", "container_name": "shop-checkout-1", "image": "shop/web:1.2", "stream": "stdout"
+            "job": "docker", "container": "shop-checkout-1", "image": "shop/web:1.2", "stream": "stdout"
         });
         assert_eq!(push["streams"][0]["stream"], labels);
-        let line = push["streams"][0]["values"][0][1].as_str().expect("a line");
-        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
         assert_eq!(
-            (&line["log"], &line["labels"]),
-            (&"order placed".into(), &serde_json::json!({"team": "till"}))
+            push["streams"][0]["values"][0][1],
+            r#"{"level":"info","msg":"order placed"}"#
         );
     });
+}
+
+#[test]
+fn the_readmes_configuration_in_yaml_brings_plain_lines_to_loki() {
+    the_readmes_configuration_brings_plain_lines_to_loki(
+        "examples::the_readmes_configuration_in_yaml_brings_plain_lines_to_loki",
+        "loki.yaml",
+        "# loki.yaml",
+    );
+}
+
+#[test]
+fn the_readmes_classic_configuration_brings_plain_lines_to_loki() {
+    the_readmes_configuration_brings_plain_lines_to_loki(
+        "examples::the_readmes_classic_configuration_brings_plain_lines_to_loki",
+        "loki.conf",
+        "# loki.conf",
+    );
 }
 
 /// From nothing to Loki, as in examples/compose: the request that Loki would get.
@@ -303,25 +325,40 @@ fn the_units_are_taken_by_systemd() {
     }
 }
 
+/// The documents of a YAML file; an error if there is no program to read it with.
+fn yaml(file: &Path) -> Result<Vec<Value>, String> {
+    run(Command::new("python3").args(["-c", "import yaml"]))
+        .map_err(|_| "no Python with yaml (Debian: python3-yaml)".to_owned())?;
+    let script =
+        "import json, sys, yaml; print(json.dumps(list(yaml.safe_load_all(open(sys.argv[1])))))";
+    let text = run(Command::new("python3").args(["-c", script]).arg(file));
+    let text = text.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    Ok(serde_json::from_str(&text).expect("JSON"))
+}
+
+/// The document of this kind.
+fn of_kind<'d>(documents: &'d [Value], kind: &str) -> &'d Value {
+    let found = documents.iter().find(|document| document["kind"] == kind);
+    found.unwrap_or_else(|| panic!("no {kind}"))
+}
+
 /// The values for the chart have the input of the DaemonSet beside them, and each YAML file is
 /// one; a chart puts its parts together as here.
 #[test]
 fn the_helm_values_are_taken_by_the_host() {
     let name = "examples::the_helm_values_are_taken_by_the_host";
-    if run(Command::new("python3").args(["-c", "import yaml"])).is_err() {
-        return skip(name, "no Python with yaml (Debian: python3-yaml)");
-    }
-    let parse = |file: &Path| {
-        let text = run(Command::new("python3")
-            .args(["-c", "import json, sys, yaml; print(json.dumps(list(yaml.safe_load_all(open(sys.argv[1])))))"])
-            .arg(file));
-        let text = text.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        serde_json::from_str::<Vec<serde_json::Value>>(&text).expect("JSON")
-    };
+    let mut documents = Vec::new();
     for file in [files(".yaml"), files(".yml")].concat() {
-        assert!(!parse(&file).is_empty(), "{}", file.display());
+        match yaml(&file) {
+            Ok(read) => documents.push((file, read)),
+            Err(reason) => return skip(name, &reason),
+        }
     }
-    let values = parse(&examples().join("kubernetes/helm-values.yaml")).remove(0);
+    assert!(documents.iter().all(|(_, read)| !read.is_empty()));
+    let values = documents
+        .iter()
+        .find(|(file, _)| file.ends_with("helm-values.yaml"));
+    let values = &values.expect("it is there").1[0];
     let part = |name: &str| {
         let text = values["config"][name]
             .as_str()
@@ -354,6 +391,128 @@ fn the_helm_values_are_taken_by_the_host() {
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert!(said.contains("configuration test is successful"), "{said}");
     });
+}
+
+/// The operator writes the text of a custom plugin below `[INPUT]`, indented, starts Fluent Bit
+/// as here, and has it reload by SIGHUP.
+#[test]
+fn the_operators_resources_bring_a_pods_lines_over_a_reload() {
+    let name = "examples::the_operators_resources_bring_a_pods_lines_over_a_reload";
+    let resources = match yaml(&examples().join("kubernetes/operator.yaml")) {
+        Ok(resources) => resources,
+        Err(reason) => return skip(name, &reason),
+    };
+    let input = of_kind(&resources, "ClusterInput")["spec"]["customPlugin"]["config"]
+        .as_str()
+        .expect("a text");
+    // It refuses what could begin another section.
+    assert!(!input
+        .lines()
+        .any(|line| line.trim_start().starts_with(['[', '@'])));
+    let spec = &of_kind(&resources, "FluentBit")["spec"];
+    assert_eq!(spec["args"][0], "-e");
+    let library = spec["args"][1].as_str().expect("a path");
+    with_each_host(name, |host, plugin| {
+        let pods = PodRoot::new();
+        let mut log = pods.container("shop", "web-1", "app");
+        log.line("order placed");
+        let mut host = FluentBit::new(host, Some(plugin), "");
+        let dir = host.dir().display().to_string();
+        let input = input
+            .replace("/fluent-bit/tail/", &format!("{dir}/"))
+            .replace("/var/log/pods", &pods.pods().display().to_string());
+        let indented: String = input.lines().map(|line| format!("    {line}\n")).collect();
+        let config = format!(
+            "[SERVICE]\n    Flush 0.2\n[INPUT]\n{indented}\
+             [OUTPUT]\n    Name file\n    Match kube.*\n    Path {dir}\n    File records\n"
+        );
+        let main = host.dir().join("operator.conf");
+        fs::write(&main, config).expect("it is writable");
+        let arguments = [
+            "--enable-hot-reload",
+            "-c",
+            &main.display().to_string(),
+            "-e",
+            &library.replace("/fluent-bit/plugins/", &format!("{dir}/")),
+        ];
+        host = host.with_arguments(arguments.map(str::to_owned).to_vec());
+        host.start().expect("Fluent Bit starts");
+        host.wait_until(PATIENCE, "the record", |host| host.record_count() == 1);
+        host.signal(Signal::HUP);
+        host.wait_until(PATIENCE, "the instance after the reload", |host| {
+            host.stderr().matches("following containers").count() == 2
+        });
+        log.line("order paid");
+        host.wait_until(PATIENCE, "the next record", |host| host.record_count() > 1);
+        host.end_in_order();
+        let records = host.records();
+        let texts: Vec<&str> = records.iter().map(|record| record.text("log")).collect();
+        assert_eq!(texts, ["order placed", "order paid"]);
+        assert_eq!(records[1].text("pod"), "web-1");
+    });
+}
+
+/// Who brings the plugin to Kubernetes, in whichever way, gets one capability, a root that cannot be
+/// written to, probes and an amount of memory, and never two pods with one `DB`.
+#[test]
+fn the_pods_are_confined_probed_and_alone_on_their_node() {
+    let name = "examples::the_pods_are_confined_probed_and_alone_on_their_node";
+    let documents = |file: &str| yaml(&examples().join("kubernetes").join(file));
+    let (manifest, values, resources) = match (
+        documents("daemonset.yaml"),
+        documents("helm-values.yaml"),
+        documents("operator.yaml"),
+    ) {
+        (Ok(manifest), Ok(values), Ok(resources)) => (manifest, values, resources),
+        (Err(reason), ..) | (_, Err(reason), _) | (.., Err(reason)) => return skip(name, &reason),
+    };
+    let namespace = &of_kind(&manifest, "Namespace")["metadata"]["labels"];
+    assert_eq!(
+        namespace["pod-security.kubernetes.io/enforce"],
+        "privileged"
+    );
+    let daemon_set = &of_kind(&manifest, "DaemonSet")["spec"];
+    for strategy in [&daemon_set["updateStrategy"], &values[0]["updateStrategy"]] {
+        assert_eq!(strategy["rollingUpdate"]["maxSurge"], 0, "{strategy}");
+    }
+    let pod = &daemon_set["template"]["spec"]["containers"][0];
+    let operators = &of_kind(&resources, "FluentBit")["spec"];
+    let one_capability = serde_json::json!({"drop": ["ALL"], "add": ["DAC_READ_SEARCH"]});
+    for (of, security) in [
+        (pod, &pod["securityContext"]),
+        (&values[0], &values[0]["securityContext"]),
+        (operators, &operators["containerSecurityContext"]),
+    ] {
+        assert_eq!(security["capabilities"], one_capability);
+        assert_eq!(security["readOnlyRootFilesystem"], true);
+        assert_eq!(security["allowPrivilegeEscalation"], false);
+        assert_eq!(of["resources"], pod["resources"]);
+        assert_eq!(of["livenessProbe"]["httpGet"]["path"], "/");
+        assert_eq!(of["readinessProbe"]["httpGet"]["path"], "/api/v1/health");
+    }
+}
+
+#[test]
+fn the_kustomize_base_is_whole() {
+    let name = "examples::the_kustomize_base_is_whole";
+    let mut kustomize = match ["kubectl", "kustomize"].map(|program| programs(program).next()) {
+        [Some(kubectl), _] => {
+            let mut command = Command::new(kubectl);
+            command.arg("kustomize");
+            command
+        }
+        [None, Some(kustomize)] => {
+            let mut command = Command::new(kustomize);
+            command.arg("build");
+            command
+        }
+        [None, None] => return skip(name, "neither kubectl nor kustomize is here"),
+    };
+    let built = run(kustomize.arg(examples().join("kubernetes"))).expect("it is a base");
+    let image = "image: registry.example/fluent-bit-container-logs:latest";
+    for expected in ["kind: DaemonSet", "kind: ConfigMap", image, "maxSurge: 0"] {
+        assert!(built.contains(expected), "no `{expected}` in {built}");
+    }
 }
 
 /// The drop-in and the unit without root expose less than 2.5 of 10, as systemd sees it.
@@ -483,6 +642,71 @@ fn the_demo_shows_records_and_leaves_nothing_running() {
             0,
             "files at {signal:?}"
         );
+    }
+}
+
+/// Where no container can be read, the demo simulates some; somebody without rights is told how
+/// to see those of the machine.
+#[test]
+fn the_demo_simulates_containers_where_none_can_be_read() {
+    let test = "examples::the_demo_simulates_containers_where_none_can_be_read";
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/demo");
+    let Some(plugin) = plugin().filter(|it| it.with_file_name("tail-containers").exists()) else {
+        return skip(test, "the plugin or tail-containers is not built: make");
+    };
+    let empty = tempfile::tempdir().expect("a folder");
+    let root = DockerRoot::new();
+    root.container('a', "web").line("only for root");
+    for_the_owner_alone(root.path());
+    // Without Fluent Bit, and with the first one.
+    let mut hosts = vec![String::new()];
+    hosts.extend(
+        find_all()
+            .iter()
+            .take(1)
+            .map(|host| host.display().to_string()),
+    );
+    for host in hosts {
+        let told = |mut demo: Command, docker_root: &Path| {
+            let folder = tempfile::tempdir().expect("a folder");
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("ours");
+            let mut demo = demo
+                .env("DOCKER_ROOT", docker_root)
+                .env("PLUGIN", &plugin)
+                .env("FLUENT_BIT", &host)
+                .env("DEMO_SECONDS", "60")
+                .env("TMPDIR", folder.path())
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("the demo runs");
+            let lines = BufReader::new(demo.stdout.take().expect("a pipe")).lines();
+            let mut lines = lines.map_while(Result::ok);
+            let shown = lines.find(|line| line.starts_with("shop-checkout-1 "));
+            assert!(shown.is_some(), "no sample within a minute with {host:?}");
+            kill_process(Pid::from_child(&demo), Signal::TERM).expect("our child");
+            lines.for_each(drop);
+            let output = demo.wait_with_output().expect("it ends");
+            String::from_utf8_lossy(&output.stderr).into_owned()
+        };
+        let head = told(Command::new(&script), empty.path());
+        assert!(head.contains("none was found that can be read"), "{head}");
+        assert!(!head.contains("sudo"), "{head}");
+
+        let as_nobody = |program: &Path| {
+            let mut command = Command::new("setpriv");
+            let nobody = [format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")];
+            command.args(nobody).arg("--clear-groups").arg(program);
+            command
+        };
+        let mut program = as_nobody(&plugin.with_file_name("tail-containers"));
+        if !geteuid().is_root() || run(program.arg("--version")).is_err() {
+            return skip(test, "not root, or nobody may not run what is built");
+        }
+        let head = told(as_nobody(&script), root.path());
+        assert!(head.contains("because only root can read"), "{head}");
+        assert!(head.contains("  sudo scripts/demo\n"), "{head}");
     }
 }
 

@@ -15,5 +15,6 @@ mod docs;
 mod examples;
 mod house;
 mod licences;
+mod links;
 mod packages;
 mod release;

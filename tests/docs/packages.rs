@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use test_kit::collector::PATIENCE;
 use test_kit::docker_root::{record, DockerRoot};
 use test_kit::fluent_bit::with_each_host;
-use test_kit::{programs, run, skip, wait_until};
+use test_kit::{bring_libraries, programs, run, skip, wait_until};
 
 /// Names the packages that `make package-test` has built.
 const DEB_VARIABLE: &str = "CONTAINER_LOGS_DEB";
@@ -102,19 +102,7 @@ impl CleanRoot {
     }
 
     fn bring_libraries_of(&self, program: &Path) {
-        let listed = run(Command::new("ldd").arg(program)).expect("ldd");
-        let libraries = listed
-            .split_whitespace()
-            .filter(|word| word.starts_with('/'));
-        for library in libraries {
-            let inside = self.path(library.trim_start_matches('/'));
-            // An installation has its own, which fit each other.
-            if inside.exists() {
-                continue;
-            }
-            fs::create_dir_all(inside.parent().expect("a folder")).expect("the root is writable");
-            fs::copy(library, inside).expect("a library can be copied");
-        }
+        bring_libraries(program, self.dir.path());
     }
 
     /// A command that runs inside, and ends with this thread.

@@ -159,6 +159,13 @@ fn messages_about_podmans_api_name_podman() {
     collector.wait("the outage", |c| {
         c.has_logged(&format!("cannot reach the Podman API at {socket}"))
     });
+    let path = socket.trim_start_matches("unix://");
+    let log = collector.log();
+    let outage = log
+        .iter()
+        .find(|(_, text)| text.starts_with("cannot reach"));
+    let times = outage.map(|(_, text)| text.matches(path).count());
+    assert_eq!(times, Some(1), "{log:?}");
     assert!(collector.has_logged("container kept (aaaaaaaaaaaa) is read through the Podman API"));
     assert!(!collector.has_logged("Docker"), "{:?}", collector.log());
 }

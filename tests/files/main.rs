@@ -13,7 +13,9 @@
 mod accounting;
 mod api;
 mod content;
+mod copied_roots;
 mod cut;
+mod deleted;
 mod docker_roots;
 mod drivers;
 mod first_start;

@@ -129,6 +129,44 @@ fn a_log_that_log_path_puts_elsewhere_is_read_there() {
 }
 
 #[test]
+fn a_log_path_in_a_folder_that_does_not_exist_here_is_said_with_that_folder() {
+    let (machine, root) = machine();
+    let logs = machine.path().join("logs");
+    fs::create_dir(&logs).expect("a folder");
+    let path = logs.join("web.log").display().to_string();
+    let options = [("log-path", &*path)];
+    let mut web = NerdctlContainer::with(&root, "default", 'a', "web", "json-file", &options);
+    web.line("1");
+    web.start(&[]);
+    let aside = machine.path().join("aside");
+    fs::rename(&logs, &aside).expect("a move");
+    let collector = start(machine.path(), &[]);
+    let said = format!(
+        "container web (aaaaaaaaaaaa) cannot be read: its log is in {}, which does not exist here",
+        logs.display()
+    );
+    collector.wait(&said, |collector| collector.has_logged(&said));
+    fs::rename(&aside, &logs).expect("a move");
+    assert_eq!(collector.wait_texts(1), ["1"]);
+}
+
+#[test]
+fn settings_of_containerd_that_are_not_valid_are_said_where_its_database_is_missing() {
+    let (machine, root) = machine();
+    NerdctlContainer::new(&root, 'a', "web").line("1");
+    let settings = machine.path().join("etc/containerd/config.toml");
+    fs::create_dir_all(settings.parent().expect("a folder")).expect("folders");
+    fs::write(&settings, "root = [").expect("a file");
+    let collector = start(machine.path(), &[]);
+    collector.wait_texts(1);
+    let said = format!(
+        "{}, which may set another one: it is not valid: ",
+        settings.display()
+    );
+    collector.wait(&said, |collector| collector.has_logged(&said));
+}
+
+#[test]
 fn containers_of_several_namespaces_are_read_beside_those_of_docker() {
     let (machine, root) = machine();
     let docker = DockerRoot::at(&machine.path().join("docker"));
@@ -431,10 +469,6 @@ fn labels_come_once_the_database_can_be_read_and_a_rule_about_them_takes_effect(
             (&quiet, "nginx", &[("team", "quiet")]),
         ],
     );
-    // A new name in their folders is what causes a look at once.
-    for container in [&web, &quiet] {
-        fs::write(container.dir.join("lifecycle.json"), "{}").expect("a file");
-    }
     let said = "container quiet (bbbbbbbbbbbb) is not read: it matches Exclude label=team=quiet";
     collector.wait(said, |collector| collector.has_logged(said));
     quiet.line("never");

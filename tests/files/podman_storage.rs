@@ -521,3 +521,143 @@ fn a_symlink_in_the_place_of_a_folder_is_said_and_checked() {
     }
     assert_eq!(collector.wait_texts(1), ["one"]);
 }
+
+/// In a container without the folder, or where a disk is not mounted.
+#[test]
+fn a_log_in_a_folder_that_does_not_exist_here_is_said_with_that_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = PodmanStorage::new(dir.path());
+    let folder = dir.path().canonicalize().unwrap().join("logs");
+    fs::create_dir(&folder).unwrap();
+    let elsewhere = Start {
+        log: Some(folder.join("web.log")),
+        ..Start::default()
+    };
+    let mut web = storage.run('a', &elsewhere);
+    web.line("1");
+    let aside = folder.with_file_name("aside");
+    fs::rename(&folder, &aside).unwrap();
+    let collector = start(&dir, &[("Podman_Socket", "off")]);
+    let why = format!(
+        "its log is in {}, which does not exist here",
+        folder.display()
+    );
+    let said =
+        format!("container web (aaaaaaaaaaaa) cannot be read: {why}, and Podman_Socket is off");
+    collector.wait(&said, |collector| {
+        collector.has_logged(&said) && collector.metric("containers_unread") == 1.0
+    });
+    let (json, is_all_read) = check(&storage, &["--json"]);
+    assert!(!is_all_read && json.contains(&why), "{json}");
+    assert!(
+        json.contains("without podman run --log-opt path="),
+        "{json}"
+    );
+    fs::rename(&aside, &folder).unwrap();
+    assert_eq!(collector.wait_texts(1), ["1"]);
+}
+
+#[test]
+fn a_database_of_no_bytes_is_said_to_be_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = PodmanStorage::new(dir.path());
+    storage.run('a', &Start::default()).line("1");
+    fs::write(storage.database(), "").unwrap();
+    let collector = start(&dir, &[]);
+    collector.wait_texts(1);
+    let said = format!(
+        "cannot read {}: it is empty; ",
+        storage.database().display()
+    );
+    collector.wait(&said, |collector| collector.has_logged(&said));
+    let (json, _) = check(&storage, &["--json"]);
+    assert!(
+        json.contains("\"problem\": \"it is empty; records"),
+        "{json}"
+    );
+}
+
+#[test]
+fn a_list_that_is_missing_beside_containers_is_said_and_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = PodmanStorage::new(dir.path());
+    storage.run('a', &Start::default()).line("1");
+    let list = storage.path().join("overlay-containers/containers.json");
+    let aside = storage.path().join("aside.json");
+    fs::rename(&list, &aside).unwrap();
+    let collector = start(&dir, &[]);
+    assert_eq!(
+        said(&collector, 1)[0][1],
+        "web",
+        "the database has the name"
+    );
+    let missing = format!("cannot read {}: it does not exist; in a container, mount the whole storage; name and image", list.display());
+    collector.wait(&missing, |collector| collector.has_logged(&missing));
+    let (json, is_all_read) = check(&storage, &["--json"]);
+    assert!(
+        is_all_read && json.contains(&list.display().to_string()),
+        "{json}"
+    );
+    fs::rename(&aside, &list).unwrap();
+    let (json, _) = check(&storage, &["--json"]);
+    assert!(!json.contains("does not exist"), "{json}");
+}
+
+/// A pipe never ends, and a sparse file of a terabyte is read for hours.
+#[test]
+fn a_specification_that_is_a_pipe_or_endless_holds_up_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = PodmanStorage::new(dir.path());
+    for digit in ['a', 'b'] {
+        let name = digit.to_string();
+        storage
+            .run(
+                digit,
+                &Start {
+                    name: &name,
+                    ..Start::default()
+                },
+            )
+            .line(&name);
+        let file = storage.userdata(digit).join("config.json");
+        fs::remove_file(&file).unwrap();
+        match digit {
+            'a' => assert!(Command::new("mkfifo")
+                .arg(&file)
+                .status()
+                .unwrap()
+                .success()),
+            _ => fs::File::create(&file).unwrap().set_len(1 << 40).unwrap(),
+        }
+    }
+    let collector = start(&dir, &[]);
+    let mut texts = collector.wait_texts(2);
+    texts.sort();
+    assert_eq!(texts, ["a", "b"]);
+    let (page, _) = check(&storage, &[]);
+    assert_eq!(
+        row(&page, "a"),
+        "docker.io/library/nginx:1.27 k8s-file file"
+    );
+}
+
+/// Who reads that a folder is missing must know which file names it.
+#[test]
+fn a_storage_that_does_not_exist_is_said_with_the_settings_that_name_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = dir.path().join("etc/containers/storage.conf");
+    fs::create_dir_all(settings.parent().unwrap()).unwrap();
+    let storage = dir.path().join("elsewhere");
+    fs::write(
+        &settings,
+        format!("[storage]\ngraphroot = \"{}\"\n", storage.display()),
+    )
+    .unwrap();
+    let collector = start(&dir, &[("Podman_Root", "auto"), ("Podman_Socket", "off")]);
+    let said = format!(
+        "cannot list containers in {}: No such file or directory (os error 2); {} sets it; ",
+        storage.display(),
+        settings.display()
+    );
+    collector.wait(&said, |collector| collector.has_logged(&said));
+}

@@ -2,9 +2,10 @@
 
 mod check;
 mod choice;
+mod import;
 mod lines;
 mod names;
-mod stats;
+mod top;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;

@@ -210,3 +210,20 @@ fn nothing_is_read_that_a_user_only_points_at() {
     let texts = collector.texts();
     assert!(!texts.iter().any(|text| text == "secret"), "{texts:?}");
 }
+
+#[test]
+fn a_user_who_is_not_known_is_named_and_the_others_are_read() {
+    let root = DockerRoot::new();
+    let home = root.path().join("home/ada");
+    user(root.path(), "ada", &home);
+    UsersContainer::new(&home, 'a', "web").line("1");
+    let collector = start(&root, &[("Podman_Users", "ada, adda")]);
+    collector.wait_texts(1);
+    let said = format!(
+        "{} has no user adda; if a directory service has, give the home directory in Podman_Users; nothing of that user is read until it has",
+        root.path().join("etc/passwd").display()
+    );
+    collector.wait(&said, |collector| {
+        collector.has_logged(&said) && collector.metric("containers_unread") == 1.0
+    });
+}

@@ -17,6 +17,7 @@ mod daemon_truth;
 mod docker;
 mod drivers;
 mod hybrid;
+mod image;
 mod kubernetes;
 mod local_files;
 mod log_plugin;

@@ -17,6 +17,7 @@ use regex::Regex;
 use crate::generate::Generate;
 use crate::near::near;
 use crate::since;
+use crate::top::{Address, TopArguments};
 
 /// Follow the logs of the containers on this machine, read directly from the files
 /// that the container runtime writes: no daemon, no socket, no Fluent Bit. The code
@@ -52,7 +53,7 @@ pub struct Arguments {
     no_follow: bool,
 
     /// Begin with the last N lines of each container, or with all of them. Without this
-    /// option: 10, or all with --since, --until, --stats or -o DB=FILE
+    /// option: 10, or all with --since, --until or -o DB=FILE
     #[arg(
         short = 'n',
         long,
@@ -133,9 +134,7 @@ pub struct Arguments {
     #[arg(long, value_name = "REGEX", value_parser = parse_regex)]
     pub highlight: Vec<Regex>,
 
-    /// Instead of the lines, print a table of the containers every second or every
-    /// TIME: lines per second, how far reading lags behind, and losses. With
-    /// --no-follow, print it once at the end
+    /// What `top` shows, from the beginning of the logs
     #[arg(
         long,
         value_name = "TIME",
@@ -143,9 +142,10 @@ pub struct Arguments {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "1s",
+        hide = true,
         conflicts_with_all = ["json", "raw", "since", "until", "grep", "highlight", "timestamps"]
     )]
-    pub stats: Option<Duration>,
+    stats: Option<Duration>,
 
     /// Save the positions in the file given with -o DB=FILE, so that the next run continues
     /// from there; without this switch, that file is only read. Do not use it with the DB of
@@ -155,7 +155,13 @@ pub struct Arguments {
 
     /// When to use color. auto: on a terminal, unless NO_COLOR is set
     /// and not empty
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Color::Auto)]
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t = Color::Auto,
+        global = true
+    )]
     pub color: Color,
 
     /// Print lines as they were written: JSON is not formatted, and control characters
@@ -180,7 +186,7 @@ pub struct Arguments {
 }
 
 /// Commands other than following the logs.
-#[derive(Clone, Copy, Subcommand)]
+#[derive(Clone, Subcommand)]
 pub enum Command {
     /// List the containers, where the log of each would be read from, and what
     /// cannot be read, with the fix; reads no log. Exits with 1 if something
@@ -189,11 +195,41 @@ pub enum Command {
         /// Print one JSON object (docs/tail-containers.md)
         #[arg(long)]
         json: bool,
+
+        /// Compare with what a daemon says that runs here: containers that are in no folder that
+        /// is read, and other log drivers. Asks Docker_Socket and Podman_Socket
+        #[arg(long)]
+        ask: bool,
+    },
+    /// Show a table of the containers, which is kept up to date: lines per second, how far
+    /// reading lags behind, and losses. Keys: q quits, arrows scroll, s sorts, / filters.
+    /// Where the output is no terminal, a table is printed at each interval
+    Top(TopArguments),
+    /// Write the positions of Fluent Bit's tail input into a new DB of the plugin, so
+    /// that the change repeats and skips nothing. Stop Fluent Bit first
+    Import {
+        /// The DB of tail
+        #[arg(long, value_name = "FILE")]
+        tail_db: PathBuf,
+
+        /// The DB of the plugin; positions that it has already are kept
+        #[arg(long, value_name = "FILE")]
+        db: PathBuf,
     },
 }
 
+impl Command {
+    fn name(&self) -> &'static str {
+        match self {
+            Command::Check { .. } => "check",
+            Command::Top(_) => "top",
+            Command::Import { .. } => "import",
+        }
+    }
+}
+
 /// The names of the commands.
-pub const COMMANDS: [&str; 1] = ["check"];
+pub const COMMANDS: [&str; 3] = ["check", "top", "import"];
 
 /// The value of `--tail`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -231,8 +267,10 @@ Examples:
       some of them, and only what matters in their last 100 lines
   sudo tail-containers --since 10m --include compose_project=shop
       the shop's last ten minutes, then follow
-  sudo tail-containers --stats --new
+  sudo tail-containers top
       lines per second, lag and losses of each container
+  tail-containers top --url http://localhost:2020
+      what a running Fluent Bit has delivered and lost
   sudo tail-containers check
       what can be read on this machine, and how to fix the rest
   sudo tail-containers --no-follow --tail all --json
@@ -267,7 +305,8 @@ fn parse_option(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn parse_tail(text: &str) -> Result<Tail, String> {
+/// Reads a number of lines.
+pub fn parse_tail(text: &str) -> Result<Tail, String> {
     // `tail -n +N` means something else.
     match text.parse() {
         Ok(lines) if !text.starts_with('+') => Ok(Tail::Last(lines)),
@@ -294,7 +333,10 @@ impl Arguments {
         }
         config.follow = self.follows();
         config.saves_positions = self.save_position;
-        config.selection.names = self.names.clone();
+        config.selection.names = match self.top() {
+            Some(top) => top.names.clone(),
+            None => self.names.clone(),
+        };
         // Which lines are the last ones before that time is not known before they are read.
         config.tail = self.tail().filter(|_| self.until.is_none());
         Ok(config)
@@ -302,8 +344,14 @@ impl Arguments {
 
     /// Switches that make no sense together.
     fn mistake(&self, has_db: bool) -> Option<String> {
-        if let Some(switch) = self.command.and(self.unused_by_commands()) {
-            return Some(format!("check has no use for {switch}"));
+        match (&self.command, self.unused_by_commands()) {
+            (Some(Command::Top(_)), Some(switch @ ("--tail" | "--no-follow"))) => {
+                return Some(format!("write {switch} after top"));
+            }
+            (Some(command), Some(switch)) => {
+                return Some(format!("{} has no use for {switch}", command.name()));
+            }
+            (None, _) | (_, None) => {}
         }
         if self.save_position && !has_db {
             return Some("--save-position requires a file: -o DB=FILE".to_owned());
@@ -314,6 +362,7 @@ impl Arguments {
 
     /// A switch that a command would ignore, if one is given.
     fn unused_by_commands(&self) -> Option<&'static str> {
+        let is_check = matches!(self.command, Some(Command::Check { .. }));
         let given = [
             (self.follow, "--follow"),
             (self.no_follow, "--no-follow"),
@@ -327,6 +376,7 @@ impl Arguments {
             (self.stats.is_some(), "--stats"),
             (self.raw, "--raw"),
             (self.save_position, "--save-position"),
+            (self.json && !is_check, "--json"),
         ];
         let mut given = given.into_iter();
         given.find_map(|(is_given, switch)| is_given.then_some(switch))
@@ -337,13 +387,36 @@ impl Arguments {
         self.command.is_none() && !self.json
     }
 
+    fn top(&self) -> Option<&TopArguments> {
+        match &self.command {
+            Some(Command::Top(top)) => Some(top),
+            _ => None,
+        }
+    }
+
     /// Whether to go on after what exists.
     pub fn follows(&self) -> bool {
-        !self.no_follow && self.until.is_none()
+        match self.top() {
+            Some(top) => !top.no_follow,
+            None => !self.no_follow && self.until.is_none(),
+        }
+    }
+
+    /// How often there is a table of the containers, if there is one instead of their lines.
+    pub fn interval(&self) -> Option<Duration> {
+        self.top().map(|top| top.interval).or(self.stats)
+    }
+
+    /// The Fluent Bit to watch.
+    pub fn url(&self) -> Option<&Address> {
+        self.top()?.url.as_ref()
     }
 
     /// How many lines from the end to begin with; `None` for all.
     pub fn tail(&self) -> Option<usize> {
+        if let Some(top) = self.top() {
+            return top.tail();
+        }
         let is_limited = self.since.is_some() || self.until.is_some() || self.stats.is_some();
         let has_db = self.options.iter().any(|(name, _)| name == "DB");
         match self.tail {

@@ -8,35 +8,30 @@
 
 mod arguments;
 mod check;
+mod follow;
 mod generate;
+mod import;
 mod near;
 mod prefix;
 mod pretty;
 mod printer;
+mod shorten;
 mod since;
 mod start;
-mod stats;
 mod styled;
-mod table;
 mod terminal;
+mod top;
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Parser;
 use fluent_bit_container_logs::delivery::host::embedded::EmbeddedHost;
-use fluent_bit_container_logs::delivery::host::Host;
-use fluent_bit_container_logs::delivery::waker::Waker;
-use fluent_bit_container_logs::ffi::signals::with_signals_blocked;
-use fluent_bit_container_logs::plugin::Plugin;
 use fluent_bit_container_logs::telemetry::event::Level;
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
 use arguments::{Arguments, Command};
+use follow::{follow, Stop};
 use printer::Printer;
 use start::Outlook;
 use terminal::harmless;
@@ -68,8 +63,17 @@ fn run(arguments: &Arguments) -> io::Result<ExitCode> {
             return Ok(ExitCode::from(WRONG_COMMAND_LINE));
         }
     };
-    if let Some(Command::Check { json }) = arguments.command {
-        return check::run(&config, json || arguments.json);
+    match &arguments.command {
+        Some(Command::Check { json, ask }) => {
+            return check::run(&config, *json || arguments.json, *ask)
+        }
+        Some(Command::Import { tail_db, db }) => return import::run(&config, tail_db, db),
+        Some(Command::Top(_)) | None => {}
+    }
+    let interval = arguments.interval();
+    if let (Some(address), Some(interval)) = (arguments.url(), interval) {
+        top::watch(arguments, address, interval)?;
+        return Ok(ExitCode::SUCCESS);
     }
     let complaints = match start::look(&config) {
         Outlook::Go { complaints } => complaints,
@@ -78,8 +82,8 @@ fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     for complaint in &complaints {
         say(complaint);
     }
-    match arguments.stats {
-        Some(interval) => stats::run(arguments, interval)?,
+    match interval {
+        Some(interval) => top::run(arguments, interval)?,
         None => print_records(arguments)?,
     }
     Ok(match complaints.is_empty() || arguments.follows() {
@@ -109,7 +113,7 @@ fn print_records(arguments: &Arguments) -> io::Result<()> {
         },
     )
     .since(arguments.since);
-    follow(arguments, &host, |_plugin, is_last| {
+    follow(arguments, &host, &Stop::at_signal()?, |_plugin, is_last| {
         failure.take().map_or(Ok(()), Err)?;
         let mut printer = printer.borrow_mut();
         match is_last {
@@ -118,49 +122,4 @@ fn print_records(arguments: &Arguments) -> io::Result<()> {
         }
         Ok(None)
     })
-}
-
-/// Reads for `host` until everything is read or a signal arrives. `look` is called after
-/// each hand-over and returns the longest time until its next call.
-fn follow(
-    arguments: &Arguments,
-    host: &dyn Host,
-    mut look: impl FnMut(&Plugin, bool) -> io::Result<Option<Duration>>,
-) -> io::Result<()> {
-    let config = arguments.config().map_err(io::Error::other)?;
-    let (stop, interrupted) = stop_at_signal()?;
-    let plugin = with_signals_blocked(|| Plugin::start(config)).map_err(io::Error::other)?;
-    let result = loop {
-        plugin.drain(host);
-        let is_last = plugin.is_done() || interrupted.load(Ordering::Acquire);
-        let wait = match look(&plugin, is_last) {
-            Ok(_) if is_last => break Ok(()),
-            Ok(wait) => wait.and_then(|wait| Timespec::try_from(wait).ok()),
-            Err(error) => break Err(error),
-        };
-        let host_fd = plugin.host_fd();
-        let mut fds = [
-            PollFd::from_borrowed_fd(host_fd, PollFlags::IN),
-            PollFd::new(&*stop, PollFlags::IN),
-        ];
-        match poll(&mut fds, wait.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => break Err(error.into()),
-        }
-    };
-    plugin.stop(host);
-    result
-}
-
-/// A waker that is woken, and a flag that is set, by Ctrl-C or SIGTERM.
-fn stop_at_signal() -> io::Result<(Arc<Waker>, Arc<AtomicBool>)> {
-    let waker = Arc::new(Waker::new()?);
-    let flag = Arc::new(AtomicBool::new(false));
-    let (wake, set) = (Arc::clone(&waker), Arc::clone(&flag));
-    ctrlc::set_handler(move || {
-        set.store(true, Ordering::Release);
-        wake.wake();
-    })
-    .map_err(io::Error::other)?;
-    Ok((waker, flag))
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use fluent_bit_container_logs::delivery::host::embedded::Record;
 use unicode_width::UnicodeWidthStr;
 
-use crate::table::shorten_middle;
+use crate::shorten::shorten_middle;
 use crate::terminal::{harmless, width};
 
 /// Colors readable on dark and on light backgrounds.

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::runtime::bolt::{self, BoltError, Page, Tree};
 use crate::runtime::bounded_file::{self, FileKind};
-use crate::runtime::data_root::{toml_text, DataRoot, Service, Settings};
+use crate::runtime::data_root::{invalid, toml_text, DataRoot, Service, Settings};
 use crate::runtime::file::{describe, FileId};
 use crate::runtime::safe_path::{Base, SafePath};
 
@@ -81,6 +81,8 @@ pub(super) enum Answer {
 pub(super) struct Databases {
     paths: Vec<SafePath>,
     most_bytes: usize,
+    /// Settings of containerd's, which may name another one, that are not valid, and why.
+    problem: Option<(PathBuf, String)>,
 }
 
 impl Databases {
@@ -88,26 +90,50 @@ impl Databases {
     /// the root of the machine's files.
     pub fn of_machine(data_root: &Path, tasks: Option<&SafePath>, machine: &Path) -> Databases {
         let mut roots: Vec<PathBuf> = tasks.and_then(root_of_tasks).into_iter().collect();
-        roots.push(DataRoot::new(None, &SERVICE, machine).path());
+        let configured = DataRoot::new(None, &SERVICE, machine);
+        roots.push(configured.path());
         roots.push(data_root.with_file_name(ROOT));
         let below = |root: PathBuf| SafePath::below(&Base::of_machine(&root), &*root);
-        Databases::below(roots.into_iter().map(below), MOST_BYTES)
+        let problem = configured.problem();
+        Databases {
+            problem: problem.map(|it| (it.path, it.error.to_string())),
+            ..Databases::below(roots.into_iter().map(below), MOST_BYTES)
+        }
     }
 
     /// Those of a user's own containerd. `data_root` is nerdctl's.
     pub fn of_user(data_root: &SafePath) -> Databases {
         let home = data_root.base().dir();
         let settings = data_root.at(home.join(USERS_SETTINGS));
-        let settings = settings.read(FileKind::UsersSetting.limit());
-        let text = settings.unwrap_or_default();
-        let configured = toml_text(&String::from_utf8_lossy(&text), "", "root").unwrap_or_default();
+        let text = match settings.read(FileKind::UsersSetting.limit()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            read => read.map_err(|error| error.to_string()),
+        };
+        let configured = text.and_then(|text| {
+            let configured = toml_text(&String::from_utf8_lossy(&text), "", "root");
+            configured
+                .map_err(|problem| invalid(&format!("it is not valid: {problem}")).to_string())
+        });
+        let problem = configured.as_ref().err().cloned();
+        let configured = configured.unwrap_or_default();
         let mut roots: Vec<PathBuf> = configured.map(PathBuf::from).into_iter().collect();
         roots.push(home.join(USERS_ROOT));
         roots.push(data_root.with_file_name(ROOT));
-        Databases::below(
-            roots.into_iter().map(|root| data_root.at(root)),
-            MOST_BYTES_OF_USERS,
-        )
+        let roots = roots.into_iter().map(|root| data_root.at(root));
+        Databases {
+            problem: problem.map(|reason| (settings.to_path_buf(), reason)),
+            ..Databases::below(roots, MOST_BYTES_OF_USERS)
+        }
+    }
+
+    /// An error about these databases, with what is wrong with the settings that may name another one.
+    pub fn explained(&self, error: io::Error) -> io::Error {
+        let Some((path, reason)) = &self.problem else {
+            return error;
+        };
+        let path = path.display();
+        let text = format!("{error}; {path}, which may set another one: {reason}");
+        io::Error::new(error.kind(), text)
     }
 
     fn below(roots: impl Iterator<Item = SafePath>, most_bytes: usize) -> Databases {
@@ -117,7 +143,11 @@ impl Databases {
                 paths.push(path);
             }
         }
-        Databases { paths, most_bytes }
+        Databases {
+            paths,
+            most_bytes,
+            problem: None,
+        }
     }
 
     /// The first one that can be opened.

@@ -89,6 +89,9 @@ pub(super) fn read(
     if size > most_bytes {
         return Err(Failure::too_large(size, most_bytes));
     }
+    if size == 0 {
+        return Err(Failure::Unreadable("it is empty".to_owned()));
+    }
     wal.apply(&mut bytes, usize::try_from(size).unwrap_or(usize::MAX));
     if let Some(flags) = bytes.get_mut(WAL_FLAGS) {
         flags.fill(NO_WAL);

@@ -75,6 +75,15 @@ pub async fn get(socket: &Path, target: &str) -> Result<Answer, String> {
     }
 }
 
+/// Why a request failed, for a message that names the socket.
+pub fn without_socket(socket: &Path, reason: String) -> String {
+    let socket = format!("{}: ", socket.display());
+    match reason.strip_prefix(&socket) {
+        Some(rest) => rest.to_owned(),
+        None => reason,
+    }
+}
+
 async fn get_without_deadline(socket: &Path, target: &str) -> Result<Answer, String> {
     let stream = connect(socket)
         .await

@@ -55,6 +55,7 @@ use crate::runtime::id::ContainerId;
 use crate::runtime::metadata::ContainerMetadata;
 use crate::runtime::Api;
 
+pub use crate::source::api::connection::without_socket;
 pub use crate::source::api::thread::DockerThread;
 
 /// Receives what happens, on the Docker thread. Must not block for long, because all

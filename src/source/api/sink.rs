@@ -19,6 +19,7 @@ use crate::runtime::id::ContainerId;
 use crate::runtime::log_driver::{LogDriver, JOURNALD_DRIVER};
 use crate::runtime::metadata::ContainerMetadata;
 use crate::runtime::Api;
+use crate::source::api::connection::without_socket;
 use crate::source::api::piece_times::PieceTimes;
 use crate::source::api::streamed::Streamed;
 use crate::source::api::{ContainerAction, StreamEnd, StreamSink};
@@ -142,6 +143,7 @@ impl Sink {
             return;
         };
         let (api, socket) = (self.shared.api, self.shared.socket.clone());
+        let reason = without_socket(&socket, reason);
         self.daemon.begin((), || {
             self.shared.link.report(Event::ApiUnreachable {
                 api,

@@ -38,6 +38,11 @@ impl Container {
     ) -> Next {
         let now = around.now;
         let parked = Next::OnNotice { has_read: false };
+        match self.leave(context, around) {
+            Ok(true) => return Next::Cycle,
+            Ok(false) => {}
+            Err(error) => self.log.report_read_failure(context.link, &error),
+        }
         match self.log.move_on(self.is_gone, &self.about, context, around) {
             Ok(true) => return Next::Cycle,
             Ok(false) => {}

@@ -4,9 +4,10 @@
 
 use std::io;
 
-use crate::delivery::checkpoint::StreamCheckpoint;
+use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
 use crate::format::position::Timestamp;
 use crate::runtime::LogFiles;
+use crate::source::file::generation::Generation;
 use crate::source::file::known::Head;
 use crate::source::file::listing;
 
@@ -68,4 +69,22 @@ pub fn log_of(logs: &[LogFiles], checkpoint: &StreamCheckpoint) -> io::Result<Op
 /// Whether a log may have entries that are not earlier than this.
 pub fn may_be_later(log: &LogFiles, time: Timestamp) -> bool {
     last_written(log).saturating_add(WRITE_DELAY) >= time.since_epoch()
+}
+
+/// Whether these logs hold the position of each stream, by their content.
+pub fn have_read(logs: &[LogFiles], saved: &ContainerCheckpoint) -> io::Result<bool> {
+    let mut files = Vec::new();
+    for log in logs {
+        files.extend(listing::list(log)?.files);
+    }
+    for stream in saved.iter().filter(|stream| !stream.has_no_file()) {
+        let mut is_there = false;
+        for file in files.iter().filter(|file| !file.rank.is_gzip) {
+            is_there |= Generation::open_listed(file)?.seek(stream)? == Some(true);
+        }
+        if !is_there {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

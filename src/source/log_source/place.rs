@@ -12,16 +12,18 @@ use std::io;
 use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
 use crate::delivery::link::Link;
 use crate::format::position::Timestamp;
-use crate::runtime::{Found, LogFiles};
+use crate::runtime::log_driver::LogDriver;
+use crate::runtime::{Api, Found, LogFiles};
 use crate::source::choose::{self, choose, Choice, FileState};
 use crate::source::describe::Description;
-use crate::source::file::extent::{log_of, may_be_later, was_made_after};
+use crate::source::file::extent::{have_read, log_of, may_be_later, was_made_after};
 use crate::source::file::feed::ReadContext;
 use crate::source::file::rotation::Start;
 use crate::source::follow::Follow;
 use crate::source::log_source::turns::Turns;
 use crate::source::log_source::{facts, watch_log_folder, LogSource, Source};
 use crate::source::services::Surroundings;
+use crate::telemetry::event::deleted::DeletedEvent;
 use crate::telemetry::event::Event;
 use crate::telemetry::throttle::Once;
 
@@ -81,11 +83,37 @@ impl LogSource {
         self.follow.unwatch(around);
         self.follow = Follow::new(around.now);
         self.places.left = self.places.left.iter().map(moved).collect();
+        if let Some(turns) = &mut self.places.turns {
+            turns.move_by(moved);
+        }
         match &mut self.source {
             Source::Files { tailer, .. } => tailer.move_to(moved(tailer.files())),
             Source::Api { files, .. } => *files = moved(files),
         }
         watch_log_folder(self.files(), about, around);
+    }
+
+    /// The container is read in a copy of its folder from now on, which it has moved to. What was read
+    /// in the other one may be in no file of the copy.
+    pub fn continue_in_copy(
+        &mut self,
+        saved: ContainerCheckpoint,
+        about: &Description,
+        around: &mut Surroundings<'_>,
+    ) {
+        let logs = about.runtime().logs(about.found());
+        let start = match have_read(&logs, &saved).unwrap_or(false) {
+            true => Start::Saved(saved),
+            false => Start::After {
+                saved,
+                may_repeat: true,
+            },
+        };
+        let files = self.files().clone();
+        self.places = Places::new(start);
+        self.close_files(about, around);
+        self.source = Source::of(about, files, start);
+        self.look(about, around);
     }
 
     /// The logs that may have something unread, oldest first. None that was left is among them,
@@ -218,7 +246,7 @@ impl LogSource {
     /// Reports once that its log was deleted; the file that reading was to resume in is lost.
     pub(super) fn report_deleted(&mut self, about: &Description, link: &Link) {
         if let Some((tailer, _)) = self.tailer_mut() {
-            tailer.lose_saved();
+            tailer.lose_saved(link);
             self.places.is_lost = true;
         }
         let mut logs = about.runtime().logs(about.found()).into_iter();
@@ -226,12 +254,38 @@ impl LogSource {
         let path = written.as_ref().unwrap_or(self.files()).path.to_path_buf();
         let (name, short_id) = about.names();
         self.deletion.report(|| {
-            link.report(Event::LogDeleted {
+            link.report(Event::Deleted(DeletedEvent::RunningLog {
                 name,
                 short_id,
                 path,
-            })
+            }))
         });
+    }
+
+    /// Its files will be there once it is started.
+    pub(super) fn begin_later(&mut self, about: &Description, around: &mut Surroundings<'_>) {
+        self.report_gone(about, around.link);
+        self.begin(about, around);
+    }
+
+    /// Reports that the log of a container that does not run, or is not known to, is not there, if
+    /// reading was to resume in it.
+    pub fn report_gone(&mut self, about: &Description, link: &Link) {
+        let has_own_file = about.driver().is_none_or(LogDriver::has_own_file);
+        if !has_own_file || about.api() != Some(Api::Docker) {
+            return;
+        }
+        let Some((tailer, _)) = self.tailer_mut() else {
+            return;
+        };
+        if tailer.lose_saved(link) {
+            let (name, short_id) = about.names();
+            link.report(Event::Deleted(DeletedEvent::Log {
+                name,
+                short_id,
+                path: self.files().path.to_path_buf(),
+            }));
+        }
     }
 
     /// Its files are there.

@@ -65,6 +65,16 @@ impl Turns {
         }
     }
 
+    /// The folder of the logs is elsewhere now.
+    pub fn move_by(&mut self, moved: impl Fn(&LogFiles) -> LogFiles) {
+        for log in &mut self.waiting {
+            log.files = moved(&log.files);
+        }
+        if let Some((files, _)) = &mut self.resumed {
+            *files = moved(files);
+        }
+    }
+
     /// The next turn, after everything up to `saved` was delivered.
     pub fn next(&mut self, saved: ContainerCheckpoint) -> Option<Turn> {
         // One of which nothing is known yet comes before all others.

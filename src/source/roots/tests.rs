@@ -99,3 +99,81 @@ fn what_cannot_be_seen_keeps_its_position_and_is_named_once() {
         "{unreadable}, {readable}"
     );
 }
+
+/// A runtime that lists one container, and a database that cannot be read at first.
+struct Played(std::sync::Mutex<Vec<Hides>>);
+
+impl Runtime for Played {
+    fn title(&self) -> &'static str {
+        "played"
+    }
+
+    fn root_option(&self) -> &'static str {
+        "Root"
+    }
+
+    fn root(&self) -> PathBuf {
+        PathBuf::from("/")
+    }
+
+    fn list(&self, root: &std::path::Path) -> io::Result<crate::runtime::Listing> {
+        let (id, dir) = (ContainerId::from_bytes([1; 32]), SafePath::from(root));
+        let hides = self.0.lock().unwrap().pop();
+        let unreadable = hides.map(|hides| Unreadable {
+            hides,
+            ..Unreadable::folder("/db", io::ErrorKind::NotFound.into())
+        });
+        Ok(crate::runtime::Listing {
+            containers: vec![Found::new(id, dir, root.to_owned())],
+            unreadable: unreadable.into_iter().collect(),
+            ..Default::default()
+        })
+    }
+
+    fn logs(&self, _found: &Found) -> Vec<crate::runtime::LogFiles> {
+        Vec::new()
+    }
+
+    fn metadata(
+        &self,
+        _found: &Found,
+        _run: u32,
+    ) -> Result<crate::runtime::metadata::ContainerMetadata, crate::runtime::metadata::MetadataError>
+    {
+        Ok(Default::default())
+    }
+
+    fn metadata_file(&self, _found: &Found) -> Option<SafePath> {
+        None
+    }
+
+    fn log_driver(
+        &self,
+        _found: &Found,
+    ) -> Result<
+        Option<crate::runtime::log_driver::LogDriver>,
+        crate::runtime::metadata::MetadataError,
+    > {
+        Ok(None)
+    }
+}
+
+/// Not a minute later, when the file of each container is looked at.
+#[test]
+fn containers_are_looked_into_at_the_rescan_that_finds_their_database() {
+    for (hides, is_changed) in [
+        (Hides::Labels, true),
+        (Hides::ImagesAndLabels, true),
+        (Hides::Containers, false),
+    ] {
+        let played = Arc::new(Played(vec![hides, hides].into()));
+        let mut root = Root::new(played);
+        let mut watch = FileWatch::default();
+        let mut changed = || {
+            root.look(&mut watch);
+            root.changed.len()
+        };
+        let looks = [changed(), changed(), changed(), changed()];
+        assert_eq!(looks, [0, 0, usize::from(is_changed), 0], "{hides:?}");
+    }
+}

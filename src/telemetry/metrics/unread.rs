@@ -25,11 +25,13 @@ pub enum Unread {
     DriverUnreadable,
     /// The log contains the container's own records, as Fluent Bit prints them.
     OwnOutput,
+    /// It is written in two folders at once, of which one is read.
+    Copy,
 }
 
 impl Unread {
     /// All variants, in the order of their series.
-    pub const ALL: [Unread; 9] = [
+    pub const ALL: [Unread; 10] = [
         Unread::Permission,
         Unread::Missing,
         Unread::NoDescriptors,
@@ -39,6 +41,7 @@ impl Unread {
         Unread::DriverNone,
         Unread::DriverUnreadable,
         Unread::OwnOutput,
+        Unread::Copy,
     ];
 
     /// The value of the label.
@@ -53,6 +56,7 @@ impl Unread {
             Unread::DriverNone => "driver_none",
             Unread::DriverUnreadable => "driver_unreadable",
             Unread::OwnOutput => "own_output",
+            Unread::Copy => "copy",
         }
     }
 

@@ -262,6 +262,8 @@ impl Dockerd {
             command.env_remove(name);
         }
         command.env("DOCKER_CONFIG", self.dir.join("client"));
+        // The daemon's own builder, which knows the images that are here alone.
+        command.env("DOCKER_BUILDKIT", "0");
         command
     }
 

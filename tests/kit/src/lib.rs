@@ -149,6 +149,24 @@ pub fn compile(source: &str, name: &str, flags: &[&str]) -> PathBuf {
     made
 }
 
+/// Copies the shared libraries of a program or library to the same places below `root`; those
+/// that are there stay, because an installation has its own, which fit each other.
+pub fn bring_libraries(program: &Path, root: &Path) {
+    let listed = run(Command::new("ldd").arg(program)).expect("ldd");
+    let libraries = listed
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'));
+    for library in libraries {
+        let inside = root.join(library.trim_start_matches('/'));
+        if inside.exists() {
+            continue;
+        }
+        let folder = inside.parent().expect("a file in a folder");
+        std::fs::create_dir_all(folder).expect("the root is writable");
+        std::fs::copy(library, inside).expect("a library can be copied");
+    }
+}
+
 /// A command that lacks the program to start: in a mount namespace of its own, in which
 /// a line of shell was run before. An error where that fails.
 pub fn in_mount_namespace(shell: &str) -> Result<Command, String> {

@@ -1,8 +1,9 @@
 //! A terminal for a program under test: a pseudo-terminal that is the program's
-//! controlling one, and a screen that obeys the few things that are said to it.
+//! controlling one, and a screen that does what an xterm does.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
+use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Child, Command, ExitStatus};
@@ -35,19 +36,13 @@ impl Drop for Killed {
 
 /// What is to be seen.
 pub struct Screen {
-    columns: usize,
-    rows: usize,
-    cells: Vec<Vec<char>>,
-    /// Where the cursor is: row and column.
-    at: (usize, usize),
-    /// Rows that have gone up since it had this size.
-    scrolled: usize,
-    /// Lines that were longer than the screen is wide.
-    broken: usize,
+    terminal: vt100::Parser,
     /// All that was written.
     pub raw: Vec<u8>,
-    pending: Vec<u8>,
 }
+
+/// Rows above the screen that are kept.
+const SCROLLBACK: usize = 10_000;
 
 impl OnTerminal {
     /// Starts `command` on a terminal of this size, as the leader of its session.
@@ -67,7 +62,7 @@ impl OnTerminal {
                 .custom_flags(rustix::fs::OFlags::NOCTTY.bits() as i32);
             options.open(name).expect("a terminal")
         };
-        let screen = Arc::new(Mutex::new(Screen::new(columns.into(), rows.into())));
+        let screen = Arc::new(Mutex::new(Screen::new(columns, rows)));
         set_size(&master, columns, rows);
         let before = tcgetattr(&slave).expect("a terminal");
         let end = || slave.try_clone().expect("a descriptor");
@@ -114,7 +109,7 @@ impl OnTerminal {
     /// if the terminal had forgotten it.
     pub fn resize(&self, columns: u16, rows: u16) {
         let mut screen = self.screen();
-        screen.resize(columns.into(), rows.into());
+        screen.resize(columns, rows);
         set_size(&self.master, columns, rows);
     }
 
@@ -155,37 +150,40 @@ fn set_size(master: &OwnedFd, columns: u16, rows: u16) {
 }
 
 impl Screen {
-    fn new(columns: usize, rows: usize) -> Screen {
+    fn new(columns: u16, rows: u16) -> Screen {
+        let (rows, columns) = (at_least_1(rows), at_least_1(columns));
         Screen {
-            columns,
-            rows,
-            cells: vec![vec![' '; columns]; rows],
-            at: (0, 0),
-            scrolled: 0,
-            broken: 0,
+            terminal: vt100::Parser::new(rows, columns, SCROLLBACK),
             raw: Vec::new(),
-            pending: Vec::new(),
         }
     }
 
-    fn resize(&mut self, columns: usize, rows: usize) {
-        let raw = std::mem::take(&mut self.raw);
-        *self = Screen {
-            raw,
-            ..Screen::new(columns, rows)
-        };
+    fn resize(&mut self, columns: u16, rows: u16) {
+        let (rows, columns) = (at_least_1(rows), at_least_1(columns));
+        self.terminal.set_size(rows, columns);
+        self.terminal.process(b"\x1b[2J\x1b[H");
     }
 
-    /// How many rows have gone up, and how many lines were too wide, since it has this
-    /// size.
+    /// How many rows have gone up above the screen, and how many on it are too long for it.
     pub fn misfits(&self) -> (usize, usize) {
-        (self.scrolled, self.broken)
+        let screen = self.terminal.screen();
+        let (rows, _) = screen.size();
+        let is_wrapped = |row: &u16| screen.row_wrapped(*row);
+        let wrapped = (0..rows.get()).filter(is_wrapped).count();
+        (screen.scrollback_len(), wrapped)
+    }
+
+    /// Whether it is the alternate screen, which a program takes for itself and gives back.
+    pub fn is_alternate(&self) -> bool {
+        self.terminal.screen().alternate_screen()
     }
 
     /// The rows that are not empty, down to the last of them.
     pub fn lines(&self) -> Vec<String> {
-        let text = |row: &Vec<char>| row.iter().collect::<String>().trim_end().to_owned();
-        let mut lines: Vec<String> = self.cells.iter().map(text).collect();
+        let screen = self.terminal.screen();
+        let (_, columns) = screen.size();
+        let rows = screen.rows(0, columns.get());
+        let mut lines: Vec<String> = rows.map(|row| row.trim_end().to_owned()).collect();
         while lines.last().is_some_and(String::is_empty) {
             lines.pop();
         }
@@ -194,70 +192,10 @@ impl Screen {
 
     fn show(&mut self, bytes: &[u8]) {
         self.raw.extend_from_slice(bytes);
-        self.pending.extend_from_slice(bytes);
-        let pending = std::mem::take(&mut self.pending);
-        let text = match std::str::from_utf8(&pending) {
-            Ok(text) => text,
-            Err(error) => std::str::from_utf8(&pending[..error.valid_up_to()]).expect("checked"),
-        };
-        let mut taken = 0;
-        while let Some(character) = text[taken..].chars().next() {
-            if character == '\u{1b}' {
-                let Some(length) = text[taken..].find(|found: char| found.is_ascii_alphabetic())
-                else {
-                    break;
-                };
-                self.obey(&text[taken + 1..=taken + length]);
-                taken += length + 1;
-                continue;
-            }
-            self.put(character);
-            taken += character.len_utf8();
-        }
-        self.pending = pending[taken..].to_vec();
+        self.terminal.process(bytes);
     }
+}
 
-    fn obey(&mut self, sequence: &str) {
-        match sequence {
-            "[H" => self.at = (0, 0),
-            "[2J" => {
-                self.cells = vec![vec![' '; self.columns]; self.rows];
-            }
-            "[K" => {
-                let (row, column) = self.at;
-                self.cells[row][column.min(self.columns)..].fill(' ');
-            }
-            "[J" => {
-                let (row, column) = self.at;
-                self.cells[row][column.min(self.columns)..].fill(' ');
-                self.cells[row + 1..]
-                    .iter_mut()
-                    .for_each(|row| row.fill(' '));
-            }
-            style if style.ends_with('m') => {}
-            other => panic!("the terminal was told {other:?}"),
-        }
-    }
-
-    fn put(&mut self, character: char) {
-        match character {
-            '\r' => self.at.1 = 0,
-            '\n' if self.at.0 + 1 < self.rows => self.at.0 += 1,
-            '\n' => {
-                self.cells.remove(0);
-                self.cells.push(vec![' '; self.columns]);
-                self.scrolled += 1;
-            }
-            _ => {
-                if self.at.1 >= self.columns {
-                    self.broken += 1;
-                    self.at.1 = 0;
-                    self.put('\n');
-                }
-                let (row, column) = self.at;
-                self.cells[row][column] = character;
-                self.at.1 += 1;
-            }
-        }
-    }
+fn at_least_1(size: u16) -> NonZeroU16 {
+    NonZeroU16::new(size).unwrap_or(NonZeroU16::MIN)
 }

@@ -23,7 +23,8 @@ pub fn command(root: &Path, arguments: &[&str]) -> Command {
 
 /// Switches for the whole history, if it may have them.
 fn whole(arguments: &[&str]) -> &'static [&'static str] {
-    match arguments.iter().any(|it| ["check", "--new"].contains(it)) {
+    let has_other = ["check", "import", "top", "--new"];
+    match arguments.iter().any(|it| has_other.contains(it)) {
         true => &[],
         false => &["--tail", "all"],
     }

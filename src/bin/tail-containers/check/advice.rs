@@ -126,10 +126,8 @@ impl<'a> Advice<'a> {
 
     /// The fix for a log that was put where it is not read.
     fn for_log_elsewhere(self) -> String {
-        let option = match self.tool {
-            Tool::Podman => "podman run --log-opt path=",
-            Tool::Nerdctl => "nerdctl run --log-opt log-path=",
-            Tool::Docker | Tool::Kubernetes => return self.for_intruder().to_owned(),
+        let Some(option) = self.log_option() else {
+            return self.for_intruder().to_owned();
         };
         if self.is_of_users {
             return format!(
@@ -144,6 +142,38 @@ impl<'a> Advice<'a> {
                 socket_option(api)
             ),
             None => file,
+        }
+    }
+
+    /// The fix for a log whose folder, outside of its container's, does not exist here.
+    pub fn for_missing_folder(self, folder: &Path) -> String {
+        let how = match self.place.mount(folder) {
+            Some(mount) => mount,
+            None => "restore it".to_owned(),
+        };
+        match self.log_option() {
+            Some(option) => format!("{how}, or create the container again without {option}"),
+            None => how,
+        }
+    }
+
+    /// The option that puts a log elsewhere.
+    fn log_option(self) -> Option<&'static str> {
+        match self.tool {
+            Tool::Podman => Some("podman run --log-opt path="),
+            Tool::Nerdctl => Some("nerdctl run --log-opt log-path="),
+            Tool::Docker | Tool::Kubernetes => None,
+        }
+    }
+
+    /// The fix for a user who is not in `/etc/passwd`.
+    pub fn for_unknown_user(self) -> String {
+        let option = self.root_option;
+        match self.place.mount(Path::new("/etc/passwd")) {
+            Some(mount) => format!(
+                "correct the name; in a container, {mount}; or name the home directory in {option}"
+            ),
+            None => format!("correct the name, or name the home directory in {option}"),
         }
     }
 

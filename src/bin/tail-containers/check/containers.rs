@@ -1,6 +1,5 @@
 //! The containers of each runtime, and where the log of each would be read.
 
-use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +23,7 @@ use fluent_bit_container_logs::source::choose::{
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
 use super::advice::Advice;
+use super::copied;
 use super::metadata::{self, report_cut, report_labels};
 use super::remedy::Place;
 use super::seen::{unreadable, Seen};
@@ -94,9 +94,16 @@ impl Containers {
             groups: Vec::new(),
             own,
         };
-        let mut known = HashSet::new();
-        for runtime in runtime::all(&config.runtimes) {
-            let root = runtime.root();
+        let all = runtime::all(&config.runtimes).into_iter();
+        let mut listed: Vec<_> = all
+            .map(|runtime| {
+                let root = runtime.root();
+                let listing = runtime.list(&root);
+                (runtime, root, listing)
+            })
+            .collect();
+        copied::keep_one_of_each(&mut listed, findings);
+        for (runtime, root, listing) in listed {
             let advice = Advice::of(place, &*runtime);
             let mut group = Group {
                 runtime: Arc::clone(&runtime),
@@ -112,14 +119,10 @@ impl Containers {
                     .filter(|api| config.mode != Mode::File && config.socket(*api).is_some()),
                 root,
             };
-            match runtime.list(&group.root) {
+            match listing {
                 Ok(listing) => {
                     group.folders = listing.folders;
-                    for found in listing
-                        .containers
-                        .into_iter()
-                        .filter(|found| known.insert(found.id))
-                    {
+                    for found in listing.containers {
                         group
                             .seen
                             .push(containers.see(&*runtime, &found, config, advice, findings));
@@ -143,13 +146,15 @@ impl Containers {
                             Hides::MovedContainers | Hides::UsersMovedContainers(_) => {
                                 advice.for_settings(&it.error)
                             }
-                            Hides::Labels => advice.for_labels(&it.error),
+                            Hides::UnknownUser => advice.for_unknown_user(),
+                            Hides::Labels | Hides::Names => advice.for_labels(&it.error),
                             _ => advice.for_error(&it.error),
                         };
                         let problem = format!("{}; {}", it.error, it.hides);
                         findings.push(match it.hides {
                             Hides::ContainerIds
                             | Hides::Labels
+                            | Hides::Names
                             | Hides::ImagesAndLabels
                             | Hides::RemappedContainers => Finding::minor(about, problem, fix),
                             Hides::LinkedLogs(_) => {

@@ -7,7 +7,9 @@ use fluent_bit_container_logs::runtime::file::{is_shortage, open_regular};
 use fluent_bit_container_logs::runtime::log_driver::LogDriver;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{Api, LogFiles};
-use fluent_bit_container_logs::source::choose::{is_deleted, kind_of, Choice, Facts, DELETED};
+use fluent_bit_container_logs::source::choose::{
+    is_deleted, kind_of, missing_folder, Choice, Facts, DELETED,
+};
 use fluent_bit_container_logs::source::file::listing::{self, UnreadableFile};
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
@@ -122,7 +124,10 @@ impl Seen {
                 if is_deleted(facts) {
                     return findings.push(self.deleted(reason));
                 }
-                let fix = advice.for_nowhere(unread);
+                let fix = match missing_folder(facts) {
+                    Some(folder) => advice.for_missing_folder(&folder),
+                    None => advice.for_nowhere(unread),
+                };
                 let finding = Finding::fatal(format!("container {}", self.name), reason, fix);
                 findings.push(finding.because(unread));
             }

@@ -1,12 +1,8 @@
-//! `--stats`: a table of the containers instead of their lines.
-//!
-//! On a terminal it is redrawn in place. That changes no mode of the terminal, so nothing
-//! has to be restored at exit, however the process ends. The previous contents of the
-//! screen are scrolled up.
+//! `top` over the library in this process.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::io::{self, IsTerminal, Write};
+use std::io;
 use std::time::{Duration, Instant};
 
 use fluent_bit_container_logs::delivery::host::{AppendRefused, Host};
@@ -16,21 +12,28 @@ use fluent_bit_container_logs::telemetry::account::{wall_clock, Account, Figures
 use fluent_bit_container_logs::telemetry::event::Level;
 use fluent_bit_container_logs::telemetry::metrics::SourceKind;
 
+use super::screen::Screen;
+use super::table::{Origin, Row, Table};
+use super::title;
 use crate::arguments::Arguments;
-use crate::table::{Row, Table};
-use crate::terminal::{harmless, is_colored, size};
+use crate::follow::{follow, Stop};
+use crate::terminal::harmless;
 
 /// Maximum number of messages kept while the table is on the terminal, printed at exit.
 const KEPT_MESSAGES: usize = 100;
 
-/// Draws tables until everything is read or a signal arrives.
+/// Shows tables until everything is read or somebody ends it.
 pub fn run(arguments: &Arguments, interval: Duration) -> io::Result<()> {
-    let host = NullHost::new();
+    let stop = Stop::at_signal()?;
+    let title = title("tail-containers top", interval);
+    let mut screen = Screen::new(arguments, title, Rates::nothing(), &stop);
+    let host = NullHost::new(screen.is_live());
     let mut rates = Rates::default();
-    let mut screen = Screen::new(arguments);
     let begun = Instant::now();
     let mut due = begun + interval;
-    let result = crate::follow(arguments, &host, |plugin, is_last| {
+    let result = follow(arguments, &host, &stop, |plugin, is_last| {
+        let last_message = || host.messages.borrow().last().cloned();
+        screen.obey(last_message().as_deref(), &stop)?;
         let now = Instant::now();
         if now < due && !is_last {
             return Ok(Some(due - now));
@@ -39,23 +42,25 @@ pub fn run(arguments: &Arguments, interval: Duration) -> io::Result<()> {
         while due <= now {
             due += interval;
         }
-        if is_last && arguments.follows() && rates.drawn.is_some() {
+        if is_last && arguments.follows() && (screen.is_live() || rates.drawn.is_some()) {
             // The time since the last table is too short for a rate.
-            return screen.leave().map(|()| None);
+            return Ok(None);
         }
         // For logs that are read once, only the average rate is of interest.
         if is_last && !arguments.follows() {
             rates = Rates::default();
         }
-        if is_last || screen.is_live || arguments.follows() {
+        if is_last || arguments.follows() {
             let since = rates.drawn.unwrap_or(begun);
             let table = rates.table(plugin, now.duration_since(since), now);
-            screen.show(&table, host.messages.borrow().last())?;
+            screen.show(table, last_message().as_deref())?;
         }
         Ok(Some(due - now))
     });
+    // What is printed from here on is below what was there before.
+    drop(screen);
     for message in host.messages.take() {
-        eprintln!("tail-containers: {message}");
+        crate::say(&message);
     }
     result
 }
@@ -68,8 +73,7 @@ struct NullHost {
 }
 
 impl NullHost {
-    fn new() -> NullHost {
-        let holds_messages = io::stdout().is_terminal() && io::stderr().is_terminal();
+    fn new(holds_messages: bool) -> NullHost {
         NullHost {
             holds_messages,
             messages: RefCell::default(),
@@ -91,12 +95,11 @@ impl Host for NullHost {
         if level > Level::Warn {
             return;
         }
-        let message = harmless(message);
         let mut messages = self.messages.borrow_mut();
         if self.holds_messages && messages.len() < KEPT_MESSAGES {
-            messages.push(message.into_owned());
+            messages.push(harmless(message).into_owned());
         } else if !self.holds_messages {
-            eprintln!("tail-containers: {message}");
+            crate::say(message);
         }
     }
 }
@@ -110,6 +113,19 @@ struct Rates {
 }
 
 impl Rates {
+    /// Before the first figures.
+    fn nothing() -> Table {
+        Table {
+            origin: Origin::Here,
+            rows: Vec::new(),
+            total: Row {
+                name: Table::name_of_total(0),
+                ..Row::default()
+            },
+            troubles: Vec::new(),
+        }
+    }
+
     fn table(&mut self, plugin: &Plugin, elapsed: Duration, now: Instant) -> Table {
         let accounts = plugin.accounts();
         let per_second = |lines: u64, before: u64| {
@@ -130,17 +146,17 @@ impl Rates {
         }
         let total = accounts.total();
         let rate = per_second(total.delivered.records, self.total);
-        let name = match rows.len() {
-            1 => "total of 1 container".to_owned(),
-            count => format!("total of {count} containers"),
-        };
-        let table = Table::new(rows, row(name, String::new(), &total, rate));
         *self = Rates {
             drawn: Some(now),
             lines,
             total: total.delivered.records,
         };
-        table
+        let name = Table::name_of_total(rows.len() as u64);
+        Table {
+            rows,
+            total: row(name, String::new(), &total, rate),
+            ..Rates::nothing()
+        }
     }
 }
 
@@ -154,6 +170,8 @@ fn row(name: String, source: String, figures: &Figures, rate: f64) -> Row {
         lag_seconds: figures.lag_seconds(wall_clock()),
         skipped: figures.skipped,
         cut: figures.cut.bytes,
+        // A host that ignores records refuses none.
+        refused: 0,
         abandoned: figures.abandoned,
     }
 }
@@ -174,80 +192,4 @@ fn source_of(account: &Account) -> Option<String> {
         (_, SourceKind::File | SourceKind::Local) => driver,
         _ => format!("{driver}/{source}"),
     })
-}
-
-/// The output for tables.
-struct Screen {
-    is_live: bool,
-    is_colored: bool,
-    /// Columns and rows at the last table.
-    size: Option<(usize, usize)>,
-}
-
-impl Screen {
-    fn new(arguments: &Arguments) -> Screen {
-        let is_live = io::stdout().is_terminal();
-        Screen {
-            is_live,
-            is_colored: is_colored(arguments.color),
-            size: None,
-        }
-    }
-
-    fn show(&mut self, table: &Table, message: Option<&String>) -> io::Result<()> {
-        let mut text = String::new();
-        if self.is_live {
-            self.draw(table, message, &mut text);
-        } else {
-            // A file has no width or height.
-            for line in table.lines(usize::MAX, usize::MAX) {
-                text.push_str(&line.text);
-                text.push('\n');
-            }
-            text.push('\n');
-        }
-        // One write, so that no half of a table is visible.
-        let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        out.flush()
-    }
-
-    /// Clears the `^C` that the terminal echoes below the table.
-    fn leave(&self) -> io::Result<()> {
-        if !self.is_live {
-            return Ok(());
-        }
-        let mut out = io::stdout().lock();
-        out.write_all(b"\r\x1b[K")?;
-        out.flush()
-    }
-
-    fn draw(&mut self, table: &Table, message: Option<&String>, text: &mut String) {
-        let size = size().unwrap_or((80, 24));
-        let (columns, rows) = size;
-        match self.size.replace(size) {
-            None => text.push_str(&"\n".repeat(rows)),
-            // The terminal has wrapped the old table at another width.
-            Some(before) if before != size => text.push_str("\x1b[2J"),
-            Some(_) => {}
-        }
-        text.push_str("\x1b[H");
-        // The cursor is in the last row. A terminal may swallow output after a full line.
-        let message_rows = usize::from(message.is_some());
-        let mut lines = table.lines(
-            columns.saturating_sub(1),
-            rows.saturating_sub(1 + message_rows),
-        );
-        if let Some(message) = message {
-            lines.push(crate::table::Line::plain(message.clone()).cut(columns.saturating_sub(1)));
-        }
-        for line in lines {
-            match line.style.filter(|_| self.is_colored) {
-                Some(style) => text.push_str(&format!("\x1b[{style}m{}\x1b[0m", line.text)),
-                None => text.push_str(&line.text),
-            }
-            text.push_str("\x1b[K\r\n");
-        }
-        text.push_str("\x1b[J");
-    }
 }
