@@ -201,7 +201,7 @@ impl LogSource {
                 self.go_to(choice, about, around);
                 if is_found {
                     self.missing_since = None;
-                    self.end_deletion(around.link);
+                    self.end_deletion(about, around.link);
                 }
             }
         }

@@ -18,6 +18,7 @@ use crate::source::choose::{self, choose, Choice, FileState};
 use crate::source::describe::Description;
 use crate::source::file::extent::{have_read, log_of, may_be_later, was_made_after};
 use crate::source::file::feed::ReadContext;
+use crate::source::file::replaced::{is_new, is_replaced};
 use crate::source::file::rotation::Start;
 use crate::source::follow::Follow;
 use crate::source::log_source::turns::Turns;
@@ -36,6 +37,10 @@ pub struct Places {
     is_resumed: bool,
     /// The driver writes elsewhere than to the files being read.
     pub is_over: bool,
+    /// It is known whether somebody had put another file in the place of the log.
+    pub is_compared: bool,
+    /// Its runtime writes to another file than the one that is read, which is reported.
+    pub is_replaced: bool,
     /// The file of the checkpoint was deleted, and that was reported.
     is_lost: bool,
     /// Those that are read in turns, until the last one begins.
@@ -289,12 +294,37 @@ impl LogSource {
     }
 
     /// Its files are there.
-    pub(super) fn end_deletion(&mut self, link: &Link) {
+    pub(super) fn end_deletion(&mut self, about: &Description, link: &Link) {
+        self.look_for_replacement(about, link);
         if let Some((tailer, _)) = self.tailer_mut() {
             tailer.report_lost(link);
         }
         self.deletion = Once::default();
         self.places.is_lost = false;
+    }
+
+    /// Reports and counts, at the first look, that the log was replaced while nothing was read, until
+    /// the runtime writes to it. While it is read, the file that was there before is open.
+    fn look_for_replacement(&mut self, about: &Description, link: &Link) {
+        if self.places.is_compared && !self.places.is_replaced {
+            return;
+        }
+        let is_known = self.places.is_replaced;
+        let started = about.runtime().started(about.found());
+        self.places.is_compared = started.is_none() || !is_new(self.files());
+        self.places.is_replaced = started.is_some_and(|started| is_replaced(self.files(), started));
+        if !self.places.is_replaced || is_known {
+            return;
+        }
+        if let Some((tailer, _)) = self.tailer_mut() {
+            tailer.lose_replaced(link);
+        }
+        let (name, short_id) = about.names();
+        link.report(Event::Deleted(DeletedEvent::Replaced {
+            name,
+            short_id,
+            path: self.files().path.to_path_buf(),
+        }));
     }
 
     /// Everything was read. If the driver writes elsewhere now, moves there; returns whether it

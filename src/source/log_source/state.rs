@@ -32,6 +32,8 @@ impl LogSource {
         self.tailer().is_none()
             || self.places.is_over
             || self.places.has_turns()
+            || self.places.is_replaced
+            || (self.has_work() && !self.places.is_compared)
             || self.trouble.reason().is_some()
             || self.read_trouble.reason().is_some()
             || self.nowhere.is_to_be_reported()
@@ -63,7 +65,7 @@ impl LogSource {
             Source::Files { tailer, .. } if about.is_known() && tailer.is_open() => {
                 let is_late = |since| now.duration_since(since) >= LOG_PATIENCE;
                 let is_missing = self.missing_since.is_some_and(is_late);
-                is_missing.then_some(Unread::Missing)
+                (is_missing || self.places.is_replaced).then_some(Unread::Missing)
             }
             Source::Files { .. } => about.unread().or_else(|| {
                 let is_missing = about.writes_files_now() && about.age(now) >= LOG_PATIENCE;

@@ -107,6 +107,22 @@ impl Tailer {
         is_uncounted
     }
 
+    /// The runtime writes to a file that is gone. Counted once: a position in the file that took its
+    /// place says that it was.
+    pub fn lose_replaced(&mut self, link: &Link) {
+        let saved = self.feed.accepted.saved;
+        let newest = self.rotation.files.open.back().map(|file| file.id);
+        let is_known = |stream: &StreamCheckpoint| {
+            let is_in_it =
+                newest.is_some_and(|id| (id.inode, id.birth) == (stream.inode, stream.birth));
+            stream.is_counted() || is_in_it
+        };
+        if !saved.iter().any(is_known) {
+            self.feed.losses.deleted();
+            link.begin_at(*self.id(), saved.map(StreamCheckpoint::counted));
+        }
+    }
+
     /// Reports that the file in which reading was to resume is gone, if that is not reported yet.
     pub fn report_lost(&mut self, link: &Link) {
         let metadata = self.feed.assembler.metadata();
