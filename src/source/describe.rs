@@ -17,7 +17,7 @@ use crate::source::choose;
 use crate::source::known_driver::KnownDriver;
 use crate::source::metadata_trouble::MetadataTrouble;
 use crate::source::services::Surroundings;
-use crate::telemetry::account::Account;
+use crate::telemetry::account::{About, Account};
 use crate::telemetry::event::Event;
 use crate::telemetry::metrics::Unread;
 use crate::telemetry::throttle::Once;
@@ -282,6 +282,7 @@ impl Description {
                 self.trouble.end();
                 self.account
                     .set_names(&metadata.title(), self.run_id(&metadata));
+                self.account.set_about(About::of(&metadata));
                 if !self.is_known() {
                     let (name, short_id) = self.account.names();
                     around.link.report(Event::ContainerFound { name, short_id });

@@ -40,6 +40,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use crate::format::position::Timestamp;
 use crate::lock::lock;
 use crate::runtime::id::ContainerId;
+use crate::runtime::metadata::ContainerMetadata;
+use crate::runtime::Pod;
 use crate::telemetry::metrics::SourceKind;
 use crate::telemetry::throttle::{Once, Paced};
 
@@ -73,9 +75,37 @@ pub struct Origin {
     pub source: SourceKind,
 }
 
+/// What else metrics say of a container; each is empty where it is not known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct About {
+    /// Of its pod.
+    pub namespace: String,
+    /// The name of its pod.
+    pub pod: String,
+    /// Its name without those of its pod or its user.
+    pub container: String,
+    /// Its image.
+    pub image: String,
+}
+
+impl About {
+    /// As its metadata has it.
+    pub fn of(metadata: &ContainerMetadata) -> About {
+        let pod = metadata.pod.as_ref().filter(|pod| !pod.name.is_empty());
+        let of_pod = |part: fn(&Pod) -> &String| pod.map(part).cloned().unwrap_or_default();
+        About {
+            namespace: of_pod(|pod| &pod.namespace),
+            pod: of_pod(|pod| &pod.name),
+            container: metadata.name.clone(),
+            image: metadata.image.clone(),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Ledger {
     name: String,
+    about: About,
     /// The id that messages and metrics show, if it is known.
     shown_id: Option<ContainerId>,
     origin: Option<Origin>,
@@ -218,6 +248,16 @@ impl Account {
     pub fn set_names(&self, name: &str, id: Option<ContainerId>) {
         self.set_name(name);
         self.ledger().shown_id = id;
+    }
+
+    /// What else is known of the container.
+    pub fn about(&self) -> About {
+        self.ledger().about.clone()
+    }
+
+    /// Sets what else is known of the container.
+    pub fn set_about(&self, about: About) {
+        self.ledger().about = about;
     }
 
     /// Where the log comes from, as of the last check; `None` if the container is not to be

@@ -18,7 +18,7 @@ fn the_alert_rules_pass_promtool_and_their_own_tests() {
         &in_project("dashboards/alerts.yml"),
     );
     let checked = checked.expect("the rules are well-formed");
-    assert!(checked.contains("14 rules found"), "{checked}");
+    assert!(checked.contains("17 rules found"), "{checked}");
     prometheus::promtool(
         &promtool,
         &["test", "rules"],

@@ -55,7 +55,12 @@ fn every_host_serves_every_metric_with_its_help_and_what_was_counted() {
             assert!(text.contains(&help), "no {help:?} in:\n{text}");
         }
         let all = parse(&text);
-        let of_web = [("container_name", "web"), ("name", "logs")];
+        let of_web = [
+            ("container_name", "web"),
+            ("container", "web"),
+            ("image", "shop/web:1.2"),
+            ("name", "logs"),
+        ];
         assert_eq!(value(&all, "container_records_total", &of_web), Some(101.0));
         assert_eq!(
             value(&all, "container_truncated_lines_total", &of_web),

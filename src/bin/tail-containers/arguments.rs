@@ -195,6 +195,11 @@ pub enum Command {
         /// Print one JSON object (docs/tail-containers.md)
         #[arg(long)]
         json: bool,
+
+        /// Compare with what a daemon says that runs here: containers that are in no folder that
+        /// is read, and other log drivers. Asks Docker_Socket and Podman_Socket
+        #[arg(long)]
+        ask: bool,
     },
     /// Show a table of the containers, which is kept up to date: lines per second, how far
     /// reading lags behind, and losses. Keys: q quits, arrows scroll, s sorts, / filters.

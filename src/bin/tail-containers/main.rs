@@ -64,7 +64,9 @@ fn run(arguments: &Arguments) -> io::Result<ExitCode> {
         }
     };
     match &arguments.command {
-        Some(Command::Check { json }) => return check::run(&config, *json || arguments.json),
+        Some(Command::Check { json, ask }) => {
+            return check::run(&config, *json || arguments.json, *ask)
+        }
         Some(Command::Import { tail_db, db }) => return import::run(&config, tail_db, db),
         Some(Command::Top(_)) | None => {}
     }

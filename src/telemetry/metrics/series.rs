@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::runtime::id::ContainerId;
-use crate::telemetry::account::{Account, Figures};
+use crate::telemetry::account::{About, Account, Figures};
 use crate::telemetry::throttle::Once;
 
 /// Number of containers that ever get series, as a multiple of those that may have them at a
@@ -138,22 +138,33 @@ impl ContainerSeries {
     }
 }
 
-/// The id is empty while it is unknown.
+/// The values of `CONTAINER_LABELS`. The id, the last one, is empty while it is unknown.
 fn labels_of(account: &Account) -> Vec<String> {
-    vec![account.name(), account.known_short_id().unwrap_or_default()]
+    let About {
+        namespace,
+        pod,
+        container,
+        image,
+    } = account.about();
+    let id = account.known_short_id().unwrap_or_default();
+    vec![account.name(), namespace, pod, container, image, id]
 }
 
 /// Whether a series goes on under its labels. A container of a pod has another id in each run, but
 /// one account over all of them: with a series for each run, sums would count it twice, and a
-/// container that restarts all the time would use up the budget.
+/// container that restarts all the time would use up the budget. For the same reason, what is known
+/// of it besides its name and its id stays as it is when the series begins.
 fn still_fit(labels: &[String], account: &Account) -> bool {
-    let now = labels_of(account);
-    labels[0] == now[0] && (labels[1] == now[1] || !labels[1].is_empty())
+    let id = account.known_short_id().unwrap_or_default();
+    let has_id = |had: &String| *had == id || !had.is_empty();
+    labels.first() == Some(&account.name()) && labels.last().is_some_and(has_id)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::metadata::ContainerMetadata;
+    use crate::runtime::Pod;
     use crate::telemetry::account::{Abandoned, Accounts};
 
     fn id(number: u8) -> ContainerId {
@@ -216,12 +227,59 @@ mod tests {
             account.set_names("shop/web-1/app", id);
             let shown = series.show(accounts.all(), 3, now);
             let live = shown.into_iter().filter(|one| !one.has_ended);
-            live.map(|one| one.labels[1].clone()).collect::<Vec<_>>()
+            live.filter_map(|one| one.labels.last().cloned())
+                .collect::<Vec<_>>()
         };
         assert_eq!(labels(None), [""]);
         assert_eq!(labels(Some(id(2))), ["020202020202"]);
         assert_eq!(labels(Some(id(3))), ["020202020202"], "in another run");
         assert_eq!(series.made.len(), 2);
+    }
+
+    #[test]
+    fn labels_have_the_pod_and_the_image_where_they_are_known() {
+        let (accounts, mut series) = (Accounts::default(), ContainerSeries::default());
+        let described = |number: u8, metadata: &ContainerMetadata| {
+            let account = accounts.open(id(number));
+            account.set_names(&metadata.title(), Some(id(number)));
+            account.set_about(About::of(metadata));
+            account
+        };
+        let docker = ContainerMetadata {
+            name: "web".to_owned(),
+            image: "nginx:1.27".to_owned(),
+            ..ContainerMetadata::default()
+        };
+        let of_pod = ContainerMetadata {
+            name: "app".to_owned(),
+            pod: Some(Pod {
+                namespace: "shop".to_owned(),
+                name: "cart-0".to_owned(),
+                uid: String::new(),
+                container_id: None,
+                restart_count: 0,
+                is_complete: true,
+            }),
+            ..ContainerMetadata::default()
+        };
+        let _held = [described(1, &docker), described(2, &of_pod)];
+        let shown = series.show(accounts.all(), 9, Instant::now());
+        let mut labels: Vec<Vec<String>> = shown.into_iter().map(|one| one.labels).collect();
+        labels.sort();
+        assert_eq!(
+            labels,
+            [
+                [
+                    "shop/cart-0/app",
+                    "shop",
+                    "cart-0",
+                    "app",
+                    "",
+                    "020202020202"
+                ],
+                ["web", "", "", "web", "nginx:1.27", "010101010101"],
+            ]
+        );
     }
 
     #[test]

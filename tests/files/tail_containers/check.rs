@@ -11,6 +11,7 @@ use test_kit::docker_root::{DockerRoot, LogWriter};
 use test_kit::nobody::{
     as_nobody, for_the_owner_alone, program_for_anybody, CAPABILITY, NOBODY, NO_CAPABILITY,
 };
+use test_kit::played_api::{PlayedApi, PlayedContainer};
 use test_kit::pod_root::PodRoot;
 use test_kit::skip;
 use test_kit::tail_containers::{check, command, page, row, run};
@@ -548,4 +549,48 @@ fn options_that_do_nothing_are_listed() {
         page.contains("not set: each start of Fluent Bit sends every log again"),
         "{page}"
     );
+}
+
+/// A daemon that runs here has a container that is in no folder, one with another log driver, and
+/// none of a folder that was left.
+#[test]
+fn what_a_running_daemon_says_is_compared_only_if_asked_for() {
+    let root = DockerRoot::new();
+    let web = root.container('a', "web");
+    set_driver(&web, "json-file", &json!({}));
+    let other = root.container('b', "other");
+    set_driver(&other, "json-file", &json!({}));
+    root.container('c', "left").line("nobody has it");
+    let elsewhere = "d".repeat(64);
+    let played = |name: &str, driver: &str| PlayedContainer::ended(name, driver, &[]);
+    let api = PlayedApi::of_docker([
+        (web.id.clone(), played("web", "json-file")),
+        (other.id.clone(), played("other", "local")),
+        (elsewhere, played("elsewhere", "json-file")),
+    ]);
+    let socket = format!("Docker_Socket={}", api.socket());
+    let (page, is_all_read) = check(root.path(), &["-o", &socket]);
+    assert!(is_all_read && !page.contains("itself"), "{page}");
+    assert!(api.requests("/").is_empty(), "nobody was asked");
+
+    let (page, is_all_read) = check(root.path(), &["-o", &socket, "--ask"]);
+    assert!(!is_all_read, "{page}");
+    assert!(
+        page.contains("Docker itself lists 3 containers, of which 1 is not found\n"),
+        "{page}"
+    );
+    let lost = "elsewhere: Docker's daemon has it, but it is in no folder that is read";
+    assert!(fix(&page, lost).contains("Docker_Root"), "{page}");
+    let differs =
+        "container other: its files say log driver json-file, and Docker's daemon says local";
+    assert!(fix(&page, differs).contains("restart the daemon"), "{page}");
+    let left = "container left: Docker's daemon does not have it";
+    assert!(fix(&page, left).starts_with("remove "), "{page}");
+
+    let output = run(root.path(), &["check", "-o", &socket, "--ask", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["asked"][0]["state"], "answers", "{report}");
+    drop(api);
+    let (page, _) = check(root.path(), &["-o", &socket, "--ask"]);
+    assert!(!page.contains("itself"), "no socket, nobody to ask: {page}");
 }

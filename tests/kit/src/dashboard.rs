@@ -59,5 +59,8 @@ fn filled(query: &str) -> String {
         .replace("$__rate_interval", "15s")
         .replace("$__range", "1m")
         .replace("$input", "logs")
+        .replace("$job", ".*")
+        .replace("$instance", ".*")
+        .replace("$namespace", ".*")
         .replace("$container", ".*")
 }

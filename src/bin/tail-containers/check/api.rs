@@ -163,19 +163,22 @@ pub fn ask(
 }
 
 /// The daemon, queried with one request at a time.
-struct Daemon(DockerThread);
+pub struct Daemon(DockerThread);
 
 impl Daemon {
-    fn new(socket: &Path) -> Result<Daemon, String> {
+    /// The daemon behind this socket, which is not asked yet.
+    pub fn new(socket: &Path) -> Result<Daemon, String> {
         let thread = DockerThread::start(DockerSocket::Unix(socket.to_owned()), Box::new(Nobody));
         thread.map(Daemon).map_err(|error| error.to_string())
     }
 
-    fn list(&self) -> Result<Vec<ContainerId>, String> {
+    /// All of its containers.
+    pub fn list(&self) -> Result<Vec<ContainerId>, String> {
         await_answer(|answer| self.0.list(move |listed| drop(answer.send(listed))))
     }
 
-    fn inspect(&self, id: ContainerId) -> Result<Inspected, String> {
+    /// What it knows of one.
+    pub fn inspect(&self, id: ContainerId) -> Result<Inspected, String> {
         await_answer(|answer| {
             self.0
                 .inspect(id, move |inspected| drop(answer.send(inspected)))

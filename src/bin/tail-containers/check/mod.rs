@@ -4,6 +4,7 @@
 
 mod advice;
 mod api;
+mod asked;
 mod columns;
 mod containers;
 mod copied;
@@ -27,6 +28,7 @@ use fluent_bit_container_logs::config::Config;
 
 use crate::terminal::{harmless, harmless_json, width};
 use api::{ApiKind, ApiState};
+use asked::Said;
 use containers::{Containers, Group, State};
 use fluent_bit_container_logs::runtime::Api;
 use fluent_bit_container_logs::telemetry::metrics::Unread;
@@ -102,6 +104,8 @@ struct Around {
     notification: String,
     open_files: String,
     db: String,
+    /// What daemons say, with `--ask`.
+    said: Vec<Said>,
 }
 
 impl Around {
@@ -116,6 +120,7 @@ impl Around {
             notification: limits::watches(containers, findings),
             open_files: limits::descriptors(containers, &Place::find(), findings),
             db: db::look(config, findings),
+            said: Vec::new(),
         };
         for Inert { option, reason } in config.inert() {
             let problem = format!("it has no effect: {reason}");
@@ -167,10 +172,15 @@ impl Survey {
     }
 }
 
-/// Prints the page, or the same as JSON; the exit code is 1 if something cannot be read.
-pub fn run(config: &Config, is_json: bool) -> io::Result<ExitCode> {
+/// Prints the page, or the same as JSON; the exit code is 1 if something cannot be read. With `asks`,
+/// what is found is compared with what daemons say that run here.
+pub fn run(config: &Config, is_json: bool, asks: bool) -> io::Result<ExitCode> {
+    let asked = asks.then(|| asked::ask(config));
     let mut survey = Survey::of(config);
-    let around = Around::look(config, &mut survey);
+    let mut around = Around::look(config, &mut survey);
+    let asked = asked.into_iter().flatten();
+    let said = asked.map(|asked| asked::compare(asked, &survey.containers, &mut survey.findings));
+    around.said = said.collect();
     let text = match is_json {
         true => {
             let json = serde_json::to_string_pretty(&Report::of(&survey, &around))?;
@@ -206,6 +216,10 @@ fn page(survey: &Survey, around: &Around, width: Option<usize>) -> String {
     };
     for (api, state) in survey.apis.iter().filter(|(api, _)| is_used(*api)) {
         let line = format!("{:<14}{}", format!("{}'s API", api.title()), state.text);
+        put(&mut page, &line, 14, width);
+    }
+    for Said { api, text, .. } in &around.said {
+        let line = format!("{:<14}{text}", format!("{} itself", api.title()));
         put(&mut page, &line, 14, width);
     }
     for (what, state) in [

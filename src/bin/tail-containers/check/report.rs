@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use super::api::ApiKind;
 use super::containers::{Group, State};
 use super::seen::Seen;
 use super::{Around, Finding, Survey};
@@ -21,6 +22,7 @@ pub struct Report<'a> {
     notification: &'a str,
     open_files: &'a str,
     db: &'a str,
+    asked: Vec<OfApi<'a>>,
     findings: Vec<OfFinding<'a>>,
 }
 
@@ -69,6 +71,14 @@ impl<'a> Report<'a> {
             state: state.kind.as_str(),
             detail: &state.text,
         });
+        let asked = around.said.iter().map(|said| OfApi {
+            api: said.api.title(),
+            state: match said.has_answered {
+                true => ApiKind::Answers.as_str(),
+                false => ApiKind::Silent.as_str(),
+            },
+            detail: &said.text,
+        });
         let groups = survey.containers.groups.iter();
         let shown = groups.filter(|group| group.is_shown);
         Report {
@@ -80,6 +90,7 @@ impl<'a> Report<'a> {
             notification: &around.notification,
             open_files: &around.open_files,
             db: &around.db,
+            asked: asked.collect(),
             findings: survey.findings.iter().map(of_finding).collect(),
         }
     }
