@@ -180,14 +180,7 @@ impl Plugin {
             self.check_reader();
         }
         self.log_events(host);
-        let around = Around {
-            link: &self.link,
-            refused_record_timeout: self.config.refused_record_timeout,
-            buffered_limit: self.config.buffered_limit.bytes().unwrap_or(usize::MAX),
-            db: self.config.db.as_deref(),
-            host,
-        };
-        let due = lock(&self.drain).hand_over(around);
+        let due = lock(&self.drain).hand_over(self.around(host));
         if due.flush {
             host.flush();
         }
@@ -204,6 +197,16 @@ impl Plugin {
         } else if is_time {
             // The reader may be stuck; metrics that do not come from it must still be updated.
             host.publish(&metrics::read_instance(&self.link.metric_sources()));
+        }
+    }
+
+    fn around<'a>(&'a self, host: &'a dyn Host) -> Around<'a> {
+        Around {
+            link: &self.link,
+            refused_record_timeout: self.config.refused_record_timeout,
+            buffered_limit: self.config.buffered_limit.bytes().unwrap_or(usize::MAX),
+            db: self.config.db.as_deref(),
+            host,
         }
     }
 
@@ -294,6 +297,9 @@ impl Plugin {
         self.link.reader_waker.wake();
         let reader = lock(&self.reader).take();
         let mut stopped = reader.map_or(Stopped::Wholly, |reader| self.end(&reader, host));
+        if stopped == Stopped::Wholly {
+            lock(&self.drain).settle(self.around(host));
+        }
         // A reader that ends in time has already ended the threads that it started.
         if !self.link.threads.close(OTHERS_PATIENCE) {
             stopped = Stopped::WithoutReader;

@@ -19,7 +19,7 @@ mod acceptance;
 pub(crate) mod parsers;
 mod retry;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ use crate::delivery::hold_back::{Due, HoldBack};
 use crate::delivery::host::Host;
 use crate::delivery::host_wake::RETRY;
 use crate::delivery::link::Link;
-use crate::delivery::queue::Batch;
+use crate::delivery::queue::{Batch, Progress};
 use crate::runtime::id::ContainerId;
 use crate::telemetry::throttle::Once;
 use crate::telemetry::trouble::Trouble;
@@ -195,6 +195,22 @@ impl Drain {
             due.again = due.again.or(Some(RETRY));
         }
         due
+    }
+
+    /// At the stop: accepts what needs no host, but of no container whose records wait.
+    pub(crate) fn settle(&mut self, around: Around<'_>) {
+        let parts = self.parts.iter().map(|part| part.container);
+        let mut waiting: HashSet<ContainerId> = self.aside.keys().copied().chain(parts).collect();
+        while let Some(batch) = around.link.queue.pop() {
+            let waits = match batch.progress {
+                Progress::Started => !waiting.is_empty(),
+                _ => batch.records > 0 || waiting.contains(&batch.container),
+            };
+            match waits {
+                true => _ = waiting.insert(batch.container),
+                false => self.accept(batch, around),
+            }
+        }
     }
 
     /// Moves queued batches of containers set aside behind the ones that already wait there,

@@ -1,16 +1,21 @@
 //! File identity and size as the kernel reports them, and opening files without ever blocking
 //! on anything but a regular file.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 
 use rustix::fs::{statx, AtFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 
 use crate::runtime::safe_path::SafePath;
+
+/// What the kernel appends to the name of a file that has none any more.
+const DELETED: &[u8] = b" (deleted)";
 
 /// The identity of a file. Two equal ids with a birth time are the same file; without a birth
 /// time, the inode number may have been reused.
@@ -64,11 +69,23 @@ pub fn describe(stat: &Statx) -> (FileId, u64) {
 /// Whether an open file still has its name, in whatever folder that is now: one that was moved, or
 /// is hidden by a mount, has it, and one that was deleted has not, though it may have other links.
 pub fn has_name(file: &File) -> bool {
-    let link = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    match link {
-        Ok(path) => !path.as_os_str().as_bytes().ends_with(b" (deleted)"),
+    match link_to(file) {
+        Ok(path) => !path.as_os_str().as_bytes().ends_with(DELETED),
         Err(_) => bytes_on_disk(file).is_ok_and(|(_, deleted)| deleted.is_none()),
     }
+}
+
+/// The last name that an open file had, if the kernel tells it.
+pub fn last_name(file: &File) -> Option<PathBuf> {
+    let mut path = link_to(file).ok()?.into_os_string().into_vec();
+    if path.ends_with(DELETED) {
+        path.truncate(path.len() - DELETED.len());
+    }
+    Some(PathBuf::from(OsString::from_vec(path)))
+}
+
+fn link_to(file: &File) -> io::Result<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// Size of an open file and, if the file has been deleted, the bytes it occupies on disk.

@@ -61,6 +61,11 @@ impl Mounts {
         self.mounts.iter().any(|(mount, _)| mount == path)
     }
 
+    /// All mount points.
+    pub fn points(&self) -> impl Iterator<Item = &Path> {
+        self.mounts.iter().map(|(mount, _)| mount.as_path())
+    }
+
     /// The mount point that contains `path`, which must have no symlinks.
     pub fn point_of(&self, path: &Path) -> PathBuf {
         let root = || PathBuf::from("/");

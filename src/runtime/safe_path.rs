@@ -183,6 +183,12 @@ impl SafePath {
         })
     }
 
+    /// Whether it is a directory in which there is nothing.
+    pub fn is_empty_folder(&self) -> bool {
+        let entries = self.open_folder().and_then(|folder| folder.entries(1));
+        entries.is_ok_and(|entries| entries.names.is_empty() && entries.failure.is_none())
+    }
+
     /// Stats the path; does not follow a symlink.
     pub fn stat(&self) -> io::Result<Statx> {
         self.base.check()?;

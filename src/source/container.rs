@@ -202,6 +202,10 @@ impl Container {
         if self.about.has_news() {
             self.judge(around);
         }
+        if !self.about.is_known() && !self.about.is_busy() {
+            // There is nothing in its folder.
+            self.log.report_gone(&self.about, around.link);
+        }
         if self.about.is_known() && !self.about.is_excluded() {
             self.log.look(&self.about, around);
         }

@@ -145,11 +145,12 @@ impl Fleet {
         self.copied.both()
     }
 
-    /// Checks the sizes of all open files.
-    pub fn survey(&mut self, now: Instant) {
+    /// Reading stops: checks the sizes of all open files, and counts what is lost with those that
+    /// were deleted.
+    pub fn stop(&mut self, link: &Link) {
         for (_, container) in &mut self.containers {
             if let Some(tailer) = container.tailer_mut() {
-                tailer.survey(now);
+                tailer.lose_deleted(link);
             }
         }
     }

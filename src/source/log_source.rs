@@ -217,7 +217,7 @@ impl LogSource {
         match choice {
             Choice::Files => self.go_to_files(about, around),
             Choice::Unreadable => {}
-            Choice::Later => self.begin(about, around),
+            Choice::Later => self.begin_later(about, around),
             Choice::Api(reason) => self.go_to_api(about, reason, around),
             Choice::Nowhere(unread, reason) => self.go_nowhere(about, unread, reason, around),
         }

@@ -80,7 +80,7 @@ impl Reader {
     pub fn run(&mut self) {
         self.read_on();
         // The figures that are logged at the stop tell what is left in the logs.
-        self.fleet.survey(Instant::now());
+        self.fleet.stop(&self.services.link);
     }
 
     fn read_on(&mut self) {

@@ -1,6 +1,7 @@
 //! Containers that were removed while this process was not running. Their logs went with them, and
 //! nothing tells whether these had been read to their end.
 
+use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::delivery::link::Link;
 use crate::format::rfc3339;
 use crate::runtime::id::ContainerId;
@@ -10,7 +11,15 @@ use crate::telemetry::event::Event;
 const MOST_NAMED: usize = 5;
 
 /// Counts and reports them, and drops their checkpoints.
-pub fn forget(mut removed: Vec<ContainerId>, link: &Link) {
+pub fn forget(removed: Vec<ContainerId>, link: &Link) {
+    let is_counted = |id: &ContainerId| {
+        let saved = link.checkpoint.saved(id);
+        saved.is_some_and(|saved| saved.iter().any(StreamCheckpoint::is_counted))
+    };
+    let (counted, mut removed): (Vec<_>, Vec<_>) = removed.into_iter().partition(is_counted);
+    for id in counted {
+        link.leave(id);
+    }
     if removed.is_empty() {
         return;
     }

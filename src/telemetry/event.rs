@@ -5,10 +5,12 @@
 use std::path::PathBuf;
 
 use crate::runtime::{Api, Hides};
+use crate::telemetry::event::deleted::DeletedEvent;
 
 pub use crate::telemetry::level::Level;
 use wording::{below, by_name};
 
+pub mod deleted;
 mod wording;
 
 /// Something that happened.
@@ -166,12 +168,6 @@ pub enum Event {
         name: String,
         short_id: String,
     },
-    #[error("container {name} ({short_id}) runs, and its log {} does not exist: it was deleted; lines of it that were not read are lost, and further ones are in no file until the container is started again", path.display())]
-    LogDeleted {
-        name: String,
-        short_id: String,
-        path: PathBuf,
-    },
     #[error("container {name} ({short_id}): its log driver was changed to {driver}; {} was read to its end, reading continues where that driver writes", path.display())]
     DriverChanged {
         name: String,
@@ -294,13 +290,6 @@ pub enum Event {
         short_id: String,
         files: u64,
     },
-    #[error("container {name} ({short_id}): dropped a deleted file with {bytes} unread bytes; they are lost: {reason}")]
-    HeldFileDropped {
-        name: String,
-        short_id: String,
-        bytes: u64,
-        reason: String,
-    },
     #[error("container {name} ({short_id}): cut {bytes} bytes off {lines} lines longer than Partial_Max_Size; they are lost")]
     LinesCut {
         name: String,
@@ -348,6 +337,8 @@ pub enum Event {
     },
     #[error("{option} `{tag}` is used as it is: a * is not replaced as in the tail input, and only Tag_Template has placeholders")]
     TagLiteral { option: &'static str, tag: String },
+    #[error(transparent)]
+    Deleted(DeletedEvent),
     #[error("the reader thread has been blocked for {seconds} s while {doing}; nothing is read until it continues; unread lines stay in the log files")]
     ReaderStuck { seconds: u64, doing: String },
     #[error("the reader thread is running again")]

@@ -45,11 +45,9 @@ impl Event {
             | Event::GenerationUnreadable { .. }
             | Event::RotatedUnreadable { .. }
             | Event::GenerationLost { .. }
-            | Event::LogDeleted { .. }
             | Event::TruncatedMeanwhile { .. }
             | Event::TruncatedBehind { .. }
             | Event::GenerationsMissed { .. }
-            | Event::HeldFileDropped { .. }
             | Event::Truncated { unread: 1.., .. }
             | Event::RecordsRefused { .. }
             | Event::Loop { .. }
@@ -109,6 +107,7 @@ impl Event {
             | Event::LoopEnded { .. }
             | Event::LabelIgnored { .. }
             | Event::ContainerExcluded { .. } => Level::Info,
+            Event::Deleted(event) => event.level(),
             Event::ContainerFound { .. } | Event::ContainerGone { .. } => Level::Debug,
         }
     }

@@ -376,34 +376,41 @@ fn troubleshooting_quotes_messages_that_there_are() {
 #[test]
 fn troubleshooting_has_every_warning_and_error() {
     let page = read("docs/troubleshooting.md");
-    let source = read("src/telemetry/event.rs");
-    let levels = read("src/telemetry/level.rs");
-    let levels = levels
-        .split("pub fn level(")
-        .nth(1)
-        .and_then(|rest| rest.split("=> Level::Warn").next());
-    let levels = levels.expect("the errors and warnings");
-    let lines: Vec<&str> = source.lines().map(str::trim).collect();
-    let mut count = 0;
-    for pair in lines.windows(2) {
-        let Some(text) = pair[0].strip_prefix("#[error(\"") else {
-            continue;
-        };
-        let text = text.split(['"']).next().expect("a text");
-        let variant = pair[1].split([' ', ',']).next().expect("a variant");
-        let is_grave = levels
-            .split(|c: char| !c.is_alphanumeric() && c != ':')
-            .any(|word| word == format!("Event::{variant}"));
-        if is_grave {
-            count += 1;
-            let quoted = format!("> {}\n", with_ellipses(text));
-            assert!(
-                page.contains(&quoted),
-                "docs/troubleshooting.md lacks: {quoted}"
-            );
+    let events = |source: &str, levels: &str, name: &str| {
+        let levels = read(levels);
+        let levels = levels
+            .split("pub fn level(")
+            .nth(1)
+            .and_then(|rest| rest.split("=> Level::Warn").next())
+            .expect("the errors and warnings");
+        let source = read(source);
+        let lines: Vec<&str> = source.lines().map(str::trim).collect();
+        let mut count = 0;
+        for pair in lines.windows(2) {
+            let Some(text) = pair[0].strip_prefix("#[error(\"") else {
+                continue;
+            };
+            let text = text.split(['"']).next().expect("a text");
+            let variant = pair[1].split([' ', ',']).next().expect("a variant");
+            let is_grave = levels
+                .split(|c: char| !c.is_alphanumeric() && c != ':')
+                .any(|word| word == format!("{name}::{variant}"));
+            if is_grave {
+                count += 1;
+                let quoted = format!("> {}\n", with_ellipses(text));
+                assert!(
+                    page.contains(&quoted),
+                    "docs/troubleshooting.md lacks: {quoted}"
+                );
+            }
         }
-    }
-    assert!(count > 10, "{count}");
+        count
+    };
+    let all = events("src/telemetry/event.rs", "src/telemetry/level.rs", "Event");
+    assert!(all > 10, "{all}");
+    let deleted = "src/telemetry/event/deleted.rs";
+    let deleted = events(deleted, deleted, "DeletedEvent");
+    assert!(deleted > 3, "{deleted}");
 }
 
 /// Asserts that each statement of a document names a test, and that the tests exist; how

@@ -15,6 +15,7 @@ mod api;
 mod content;
 mod copied_roots;
 mod cut;
+mod deleted;
 mod docker_roots;
 mod drivers;
 mod first_start;

@@ -13,8 +13,9 @@ use test_kit::docker_root::DockerRoot;
 use test_kit::nerdctl_root::NerdctlContainer;
 use test_kit::pod_root::PodRoot;
 use test_kit::podman_storage::{PodmanStorage, Start};
-use test_kit::skip;
+use test_kit::tail_containers::{command, page, row};
 use test_kit::user_storage::{line, user, UsersContainer};
+use test_kit::{in_mount_namespace, skip};
 
 const SAID: &str =
     "containers are no longer listed though their logs still exist (1; the first is ";
@@ -45,6 +46,7 @@ fn docker() -> Machine {
             (data_root.clone(), vec!["containers"]),
             (data_root.clone(), vec![]),
             (data_root.join("containers"), vec![]),
+            (data_root.join("containers").join(&log.id), vec![]),
         ],
         write: Box::new(move |text| log.line(text)),
         dir,
@@ -217,6 +219,60 @@ fn after_a_restart_what_is_out_of_sight_is_named() {
     let collector = machine.start(&[("DB", &db)]);
     let said = "containers that were read before are not there at this start (1): aaaaaaaaaaaa";
     collector.wait("its name", |collector| collector.has_logged(said));
+}
+
+/// What covers the folder of a container is still listed.
+#[test]
+fn after_a_restart_an_empty_folder_of_a_container_is_said_and_counted_and_read_on_once_it_is_back()
+{
+    let mut machine = docker();
+    let (folder, _) = machine.roots.pop().expect("that of the container");
+    let db = machine.dir.join("positions.db").display().to_string();
+    let collector = machine.start(&[("DB", &db)]);
+    (machine.write)("line 0");
+    collector.wait_texts(1);
+    collector.stop();
+    (machine.write)("line 1");
+    let aside = hide(&machine.dir, &folder, &[], true);
+    let said = "-json.log is not there any more: it was deleted while nothing was read, or its folder is mounted over";
+    let collector = machine.start(&[("DB", &db)]);
+    collector.wait("that it is said", |collector| collector.has_logged(said));
+    assert_eq!(collector.figures().abandoned.generations, 1);
+    collector.stop();
+    fs::remove_dir(&folder).expect("it was empty");
+    fs::rename(aside, &folder).expect("a move");
+    let collector = machine.start(&[("DB", &db)]);
+    assert_eq!(collector.wait_texts(1), ["line 1"]);
+    assert_eq!(collector.figures().losses(), None);
+}
+
+#[test]
+fn check_names_a_mount_that_hides_the_folder_of_a_container() {
+    let root = DockerRoot::new();
+    let (hidden, mut seen) = (root.container('a', "web"), root.container('b', "db"));
+    seen.line("line");
+    let folder = hidden.dir.display().to_string();
+    let mount = format!("mount -t tmpfs none {folder}");
+    let mut in_it = match in_mount_namespace(&mount) {
+        Ok(command) => command,
+        Err(reason) => {
+            let test = "out_of_sight::check_names_a_mount_that_hides_the_folder_of_a_container";
+            return skip(test, &reason);
+        }
+    };
+    let check = command(root.path(), &["check", "-o", "Docker_Socket=off"]);
+    in_it.arg(check.get_program()).args(check.get_args());
+    let (text, is_all_read) = page(&in_it.output().expect("it runs"));
+    let named = format!("1. {folder}: it is a mount, and hides the container whose folder this is");
+    assert!(!is_all_read && text.contains(&named), "{text}");
+    assert_eq!(row(&text, "db"), "shop/web:1.2 json-file file");
+    // Without the mount, or with one that has the container.
+    for mount in ["true".to_owned(), format!("mount --bind {folder} {folder}")] {
+        let mut in_it = in_mount_namespace(&mount).expect("as before");
+        in_it.arg(check.get_program()).args(check.get_args());
+        let (text, is_all_read) = page(&in_it.output().expect("it runs"));
+        assert!(is_all_read && !text.contains("it is a mount"), "{text}");
+    }
 }
 
 /// Whatever a user does with a folder, no container of it is new when it is back.

@@ -12,23 +12,25 @@ use test_kit::tail_containers::check;
 
 use super::hard_cases::{looked, stalled};
 
-fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+pub fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|number| format!("line {number}")).collect()
 }
 
-fn write(log: &mut LogWriter, range: std::ops::Range<usize>) {
+pub fn write(log: &mut LogWriter, range: std::ops::Range<usize>) {
     for line in numbers(range) {
         log.line(&line);
     }
 }
 
 /// A collector that is paused and behind: it has read this number of lines of `web`, and `full`
-/// keeps it from reading more.
-fn behind(lines: usize) -> (DockerRoot, LogWriter, LogWriter, Collector) {
+/// keeps it from reading more. Its positions are kept in `positions.db`.
+pub fn behind(lines: usize) -> (DockerRoot, LogWriter, LogWriter, Collector) {
     let root = DockerRoot::new();
+    let db = root.path().join("positions.db").display().to_string();
     let mut full = root.container('a', "full");
     let mut log = root.container('b', "web");
-    let collector = Collector::start(root.path(), &[("Queue_Limit", "64k")]);
+    let options = [("Queue_Limit", "64k"), ("DB", &db)];
+    let collector = Collector::start(root.path(), &options);
     write(&mut log, 0..lines);
     collector.wait_texts(lines);
     collector.pause();
@@ -38,7 +40,7 @@ fn behind(lines: usize) -> (DockerRoot, LogWriter, LogWriter, Collector) {
 }
 
 /// A file beside the log: `{log}` in `name` stands for the name of the log.
-fn beside(log: &Path, name: &str) -> PathBuf {
+pub fn beside(log: &Path, name: &str) -> PathBuf {
     let own = log.file_name().and_then(|name| name.to_str()).unwrap();
     let stem = own.strip_suffix(".log").unwrap();
     let name = name.replace("{log}", own).replace("{stem}", stem);
@@ -47,7 +49,7 @@ fn beside(log: &Path, name: &str) -> PathBuf {
     path
 }
 
-fn truncate(log: &Path) {
+pub fn truncate(log: &Path) {
     OpenOptions::new()
         .write(true)
         .truncate(true)
@@ -74,24 +76,24 @@ fn copy_truncate(log: &Path, name: &str) {
 }
 
 /// Collects with positions that are kept.
-struct Kept {
-    root: DockerRoot,
+pub struct Kept {
+    pub root: DockerRoot,
     db: String,
 }
 
 impl Kept {
-    fn new() -> Kept {
+    pub fn new() -> Kept {
         let root = DockerRoot::new();
         let db = root.path().join("positions.db").display().to_string();
         Kept { root, db }
     }
 
-    fn start(&self) -> Collector {
+    pub fn start(&self) -> Collector {
         Collector::start(self.root.path(), &[("DB", &self.db)])
     }
 
     /// Reads `count` texts and stops.
-    fn read(&self, count: usize) -> Vec<String> {
+    pub fn read(&self, count: usize) -> Vec<String> {
         let collector = self.start();
         collector.wait_texts(count);
         looked(&self.root, &collector);

@@ -77,7 +77,7 @@ pub struct StreamCheckpoint {
     pub marker: Marker,
     /// Bytes from the start of the file, uncompressed.
     pub offset: u64,
-    /// Inode number; only a hint, since numbers are reused.
+    /// Inode number; only a hint, since numbers are reused. 0 once the file was found to be gone.
     pub inode: u64,
     /// Birth time in nanoseconds since 1970, or 0 if the file system has none. A rename does
     /// not change it.
@@ -118,6 +118,17 @@ impl StreamCheckpoint {
     /// Whether it refers to no file.
     pub fn has_no_file(&self) -> bool {
         self.fingerprint.length == 0 && self.birth == 0 && self.inode == 0
+    }
+
+    /// The same, once its file was found to be gone and counted as lost: no file has this inode
+    /// number, and if its content is found again after all, reading resumes there.
+    pub fn counted(self) -> StreamCheckpoint {
+        StreamCheckpoint { inode: 0, ..self }
+    }
+
+    /// Whether its file was found to be gone, which is counted.
+    pub fn is_counted(&self) -> bool {
+        self.inode == 0 && !self.has_no_file()
     }
 
     /// Whether it is the start of a file that is known by its inode only: once that file is

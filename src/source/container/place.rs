@@ -29,6 +29,12 @@ impl Container {
         self.about.found().dir != found.dir || self.folder.is_other(&found.dir)
     }
 
+    /// Whether its own folder, which still has its log, is covered by another one in which there is
+    /// nothing: a mount.
+    pub fn is_covered_by(&self, found: &Found) -> bool {
+        found.dir.is_empty_folder() && self.has_log()
+    }
+
     /// The same where another root lists it, whose path may lead to the same folder.
     pub fn is_in_another_folder(&self, found: &Found) -> bool {
         match self.folder.is_known() {

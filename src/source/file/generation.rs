@@ -14,6 +14,7 @@ use crate::format::position::Timestamp;
 use crate::runtime::file::{bytes_on_disk, open_regular, stat_file, FileId};
 use crate::runtime::safe_path::{Base, SafePath};
 use crate::source::file::content::{self, Content};
+use crate::source::file::gaps::Missing;
 pub use crate::source::file::generation::read::Found;
 use crate::source::file::head::{fingerprint_of_unread, KnownHead};
 use crate::source::file::listing::ListedFile;
@@ -64,6 +65,8 @@ pub struct Generation {
     pub is_copied: bool,
     /// Files before it were created and deleted unseen.
     pub follows_loss: bool,
+    /// Those of them that were deleted while nothing was read.
+    pub follows_missing: Option<Missing>,
     /// It has entries that were delivered from the file before it, at other offsets.
     pub repeats: bool,
     /// It was truncated, and what it holds since may be what it held before.
@@ -119,6 +122,7 @@ impl Generation {
             vanished: 0,
             is_copied: false,
             follows_loss: false,
+            follows_missing: None,
             repeats: false,
             is_overwritten: false,
             head_before: KnownHead::default(),

@@ -8,12 +8,15 @@ use std::time::Instant;
 
 use crate::delivery::link::Link;
 use crate::format::rfc3339;
+use crate::runtime::file::last_name;
 use crate::runtime::metadata::ContainerMetadata;
 use crate::runtime::safe_path::SafePath;
+use crate::source::file::gaps::Missing;
 use crate::source::file::generation::Generation;
 use crate::source::file::listing::UnreadableFile;
 use crate::source::file::resume::Lost;
 use crate::telemetry::account::{Abandoned, Account, Amount};
+use crate::telemetry::event::deleted::DeletedEvent;
 use crate::telemetry::event::Event;
 use crate::telemetry::throttle::{Once, Paced};
 use crate::telemetry::trouble::Trouble;
@@ -165,6 +168,17 @@ impl Losses {
         });
     }
 
+    /// Files were deleted while nothing was read, and reading has got to where they were.
+    pub fn missing(&self, link: &Link, of: &ContainerMetadata, missing: Missing) {
+        self.abandon(0, missing.files);
+        link.report(Event::Deleted(DeletedEvent::Between {
+            name: of.title(),
+            short_id: self.account.short_id(),
+            files: missing.files,
+            path: missing.path.to_path_buf(),
+        }));
+    }
+
     /// The `files` oldest ones are not opened; counted and reported once.
     pub fn passed_over(&mut self, link: &Link, of: &ContainerMetadata, files: u64) {
         if files == 0 {
@@ -284,15 +298,17 @@ impl Losses {
         });
     }
 
-    /// A deleted file was dropped with `bytes` unread.
-    pub fn dropped(&self, link: &Link, of: &ContainerMetadata, bytes: u64, reason: String) {
+    /// A deleted file is dropped before its end.
+    pub fn dropped(&self, link: &Link, of: &ContainerMetadata, file: &Generation, reason: String) {
+        let bytes = file.unread();
         self.abandon(bytes, 1);
-        link.report(Event::HeldFileDropped {
+        link.report(Event::Deleted(DeletedEvent::Held {
             name: of.title(),
             short_id: self.account.short_id(),
+            path: last_name(file.file()).unwrap_or_else(|| file.path.clone()),
             bytes,
             reason,
-        });
+        }));
     }
 
     /// None of the files is read any further.

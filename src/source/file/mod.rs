@@ -10,6 +10,7 @@ mod entries;
 pub(super) mod extent;
 pub(super) mod feed;
 mod foreign;
+mod gaps;
 pub mod generation;
 pub mod gzip;
 mod head;

@@ -22,6 +22,8 @@ use crate::source::file::search::{Search, Sought};
 /// The kernel's birth times advance in clock ticks, so one may precede the time of an entry
 /// written earlier by up to this, in nanoseconds.
 const CLOCK_TICK: u64 = 1_000_000_000;
+/// In nanoseconds.
+const SECOND: u64 = 1_000_000_000;
 
 /// Where reading begins.
 #[derive(Default)]
@@ -34,7 +36,7 @@ pub struct Plan {
     pub accepted: Accepted,
     /// The streams whose delivered entries are recognised by their times.
     pub by_time: PerStream<bool>,
-    /// Why a checkpoint matches no file.
+    /// Why a checkpoint matches no file, unless that was counted before.
     pub lost: Option<Lost>,
 }
 
@@ -98,9 +100,12 @@ pub fn plan(
     by_time[0] |= stdout.doubt_ends > 0 && !saved[0].is_mid_line;
     by_time[1] |= stderr.doubt_ends > 0 && !saved[1].is_mid_line;
     let is_lost = [stdout.lost.is_some(), stderr.lost.is_some()];
+    let uncounted =
+        |lost: Option<Lost>, stream: usize| lost.filter(|_| !saved[stream].is_counted());
+    let lost = uncounted(stdout.lost.take(), 0).or(uncounted(stderr.lost.take(), 1));
     Ok(Some(Plan {
         first: begin.0,
-        lost: stdout.lost.take().or(stderr.lost.take()),
+        lost,
         by_time,
         accepted: Accepted {
             before: [stdout.place, stderr.place].map(|(index, offset)| Position {
@@ -143,8 +148,10 @@ fn find(
         },
         false => saved[stream],
     };
-    let is_likely =
-        |file: &ListedFile| file.id.inode == checkpoint.inode && file.id.birth == checkpoint.birth;
+    let is_likely = |file: &ListedFile| {
+        let has_inode = checkpoint.is_counted() || file.id.inode == checkpoint.inode;
+        has_inode && file.id.birth == checkpoint.birth
+    };
     let (likely, others): (Vec<usize>, Vec<usize>) = (0..listed.len())
         .rev()
         .partition(|index| is_likely(&listed[*index]));
@@ -303,6 +310,25 @@ pub fn written_since(saved: &ContainerCheckpoint) -> u64 {
     let times = saved.iter().map(|checkpoint| checkpoint.cursor.time);
     let last = times.max().unwrap_or_default().since_epoch();
     last.saturating_add(CLOCK_TICK) * u64::from(last > 0)
+}
+
+/// The same for the files that cannot be read, among which the checkpoint's may be. None of them
+/// has anything unread if reading resumes within the current file.
+pub fn unreadable_since(saved: &ContainerCheckpoint, plan: &Plan, listed: &[ListedFile]) -> u64 {
+    let is_current = listed.get(plan.first).is_some_and(ListedFile::is_current);
+    let is_within = plan
+        .front
+        .as_ref()
+        .is_some_and(|front| front.read_offset() > 0);
+    let is_found = plan.accepted.is_lost == [false; 2];
+    if is_found && is_current && is_within {
+        return u64::MAX;
+    }
+    let last = saved.iter().map(|stream| stream.cursor.time).max();
+    // Some programs keep the time of the original in whole seconds.
+    let last = last.unwrap_or_default().since_epoch() / SECOND * SECOND;
+    let birth = saved.iter().map(|stream| stream.birth).max();
+    last.max(birth.filter(|_| is_found).unwrap_or_default())
 }
 
 /// Moves the start of a stream whose checkpoint matches no file up to the other stream's, as

@@ -4,27 +4,26 @@
 use std::io;
 use std::time::Instant;
 
-use crate::delivery::checkpoint::{StreamCheckpoint, TimeCursor};
+use crate::delivery::checkpoint::TimeCursor;
 use crate::delivery::link::Link;
 use crate::runtime::file::{is_shortage, stat_path};
 use crate::runtime::LogFiles;
-use crate::source::file::accepted::Accepted;
 use crate::source::file::copies::{copies_of, unread_copies, Copies};
 use crate::source::file::create_counter::CreateCounter;
 use crate::source::file::cut::seek_kept;
 use crate::source::file::earlier::is_front_known;
 use crate::source::file::feed::Feed;
+use crate::source::file::gaps::Gaps;
 use crate::source::file::generation::Generation;
 use crate::source::file::known::{is_held, is_same, Head};
-use crate::source::file::last_lines::before_last_lines;
-use crate::source::file::listing::{self, Listed, ListedFile, UnreadableFile};
+use crate::source::file::listing::{self, Listed, ListedFile};
 use crate::source::file::losses::Losses;
 use crate::source::file::open_files::OpenFiles;
-use crate::source::file::opening::{open_from, open_or_pass};
-use crate::source::file::resume::{self, Plan};
+use crate::source::file::opening::open_or_pass;
 use crate::source::file::search::Search;
 pub use crate::source::file::start::Start;
 
+mod first;
 mod held;
 
 /// Attempts to open the files while a rotation changes their names.
@@ -45,6 +44,8 @@ pub struct Rotation {
     /// The compressed ones that are being searched for a checkpoint.
     pub search: Search,
     pub(super) creates: CreateCounter,
+    /// Where files are missing.
+    pub gaps: Gaps,
 }
 
 impl Rotation {
@@ -56,6 +57,7 @@ impl Rotation {
             files: OpenFiles::default(),
             search: Search::default(),
             creates: CreateCounter::default(),
+            gaps: Gaps::default(),
         }
     }
 
@@ -71,6 +73,7 @@ impl Rotation {
     pub fn refresh(&mut self, feed: &mut Feed, link: &Link) -> io::Result<()> {
         let now = Instant::now();
         self.creates.settle(now);
+        self.count_missing(feed, link, now, false);
         for _ in 0..OPEN_ATTEMPTS {
             let known = self.files.next_number;
             let listed = self.list(feed)?;
@@ -115,83 +118,6 @@ impl Rotation {
             return Ok(());
         }
         // The names keep changing; the next look catches up.
-        Ok(())
-    }
-
-    fn open_first(&mut self, all: &Listed, feed: &mut Feed, link: &Link) -> io::Result<()> {
-        let listed = &all.files[..];
-        let Some(last) = listed.len().checked_sub(1) else {
-            self.start = self.start.of_new_files();
-            return Ok(());
-        };
-        let is_of_last = matches!(self.start, Start::Last(_));
-        if let Start::Last(count) = self.start {
-            self.start = Start::Saved(before_last_lines(listed, count)?);
-        }
-        let plan = match &self.start {
-            Start::Head => Plan {
-                accepted: Accepted::unknown(),
-                ..Plan::default()
-            },
-            Start::After { saved, may_repeat } => {
-                feed.assembler.resume_from(saved, [*may_repeat; 2]);
-                Plan {
-                    accepted: Accepted::unknown(),
-                    ..Plan::default()
-                }
-            }
-            Start::End(first_start) => {
-                let saved = [StreamCheckpoint::after(*first_start); 2];
-                feed.assembler.resume_from(&saved, [false; 2]);
-                Plan {
-                    first: last,
-                    ..Plan::default()
-                }
-            }
-            Start::Last(_) => Plan {
-                first: last,
-                ..Plan::default()
-            },
-            Start::Saved(saved) => {
-                let is_pod = self.log.current().is_none();
-                let number = self.files.next_number;
-                let plan = resume::plan(listed, saved, is_pod, number, &mut self.search)?;
-                let Some(plan) = plan else { return Ok(()) };
-                feed.assembler.resume_from(saved, plan.by_time);
-                plan
-            }
-        };
-        let number = self.files.next_number;
-        self.files = open_from(listed, plan.first, plan.front, number, &feed.losses, link)?;
-        let since = match self.start {
-            Start::Head => 0,
-            Start::End(_) | Start::Last(_) => u64::MAX,
-            Start::Saved(_) if is_of_last => u64::MAX,
-            Start::Saved(saved) | Start::After { saved, .. } => resume::written_since(&saved),
-        };
-        let unreadable = all.unreadable.iter().filter(|file| file.modified >= since);
-        let unreadable: Vec<&UnreadableFile> = unreadable.collect();
-        // The file of the checkpoint is among them.
-        if let Some(lost) = plan.lost.filter(|_| unreadable.is_empty()) {
-            feed.losses.lost(lost);
-            // Without a current file it may have been deleted, which the next looks tell.
-            if self.log.current().is_none() || listed[last].is_current() {
-                feed.losses.report_lost(link, feed.assembler.metadata());
-            }
-        }
-        for file in unreadable {
-            feed.losses.not_supported(link, file);
-        }
-        feed.accepted = plan.accepted;
-        if let Some(front) = self.files.open.front() {
-            feed.expect_earlier(front, feed.accepted.is_lost)?;
-        }
-        if let (Start::End(_), Some(current)) = (self.start, self.files.open.back_mut()) {
-            current.seek_to_end()?;
-            feed.push_progress(current, link, current.resume_here());
-        }
-        // If all files vanish and new ones appear, those are read from the start.
-        self.start = Start::Head;
         Ok(())
     }
 

@@ -389,12 +389,16 @@ impl Tailer {
             feed.losses.damaged(link, path, reason);
         }
         feed.assembler.file_ended(Some(front.resume_here()));
-        let Some(next) = files.open.front() else {
+        let Some(next) = files.open.front_mut() else {
             return Ok(());
         };
         link.tally.rotations.add_one();
-        if next.follows_loss {
+        let missing = next.follows_missing.take();
+        if next.follows_loss || missing.is_some() {
             feed.assembler.note_loss();
+        }
+        if let Some(missing) = missing {
+            self.rotation.gaps.reach(missing, context.now);
         }
         feed.reaches(next)?;
         if next.repeats {

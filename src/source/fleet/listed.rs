@@ -38,7 +38,12 @@ impl Fleet {
         self.is_any_expected = false;
         for it in listed {
             match self.keys.get(&it.found.id) {
-                Some(&key) => self.meet_again(key, it.root, it.found, turn),
+                Some(&key) => {
+                    let id = it.found.id;
+                    if !self.meet_again(key, it.root, it.found, turn) {
+                        first.remove(&id);
+                    }
+                }
                 // A container that has come back is added once all queued batches of its
                 // earlier life are accepted: only then is its checkpoint final.
                 None if turn.services.link.is_leaving(&it.found.id) => self.is_any_expected = true,
@@ -49,21 +54,24 @@ impl Fleet {
     }
 
     /// Handles a listed container that is already known, perhaps only from the API or from
-    /// another runtime.
-    fn meet_again(&mut self, key: usize, root: usize, found: Found, turn: &mut Turn<'_>) {
+    /// another runtime. Returns whether it is that: an empty folder may cover its own one.
+    fn meet_again(&mut self, key: usize, root: usize, found: Found, turn: &mut Turn<'_>) -> bool {
         let Some(container) = self.containers.get_mut(key) else {
-            return;
+            return true;
         };
+        let is_moved = match container.root == root {
+            true => container.is_elsewhere(&found),
+            false => container.is_in_another_folder(&found),
+        };
+        if is_moved && container.is_covered_by(&found) {
+            return false;
+        }
         // It is added again once it is read to its end.
         self.is_any_expected |= container.is_gone;
         if self.roots[root].changed.contains(&found.id) {
             container.note_changed();
             turn.schedule.look_into(key);
         }
-        let is_moved = match container.root == root {
-            true => container.is_elsewhere(&found),
-            false => container.is_in_another_folder(&found),
-        };
         let place = Place {
             runtime: Arc::clone(&self.roots[root].runtime),
             root,
@@ -90,5 +98,6 @@ impl Fleet {
             container.adopt(runtime, root, found);
             turn.schedule.look_into(key);
         }
+        true
     }
 }

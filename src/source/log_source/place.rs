@@ -10,7 +10,8 @@ use std::io;
 
 use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
 use crate::delivery::link::Link;
-use crate::runtime::{Found, LogFiles};
+use crate::runtime::log_driver::LogDriver;
+use crate::runtime::{Api, Found, LogFiles};
 use crate::source::choose::{self, choose, Choice, FileState};
 use crate::source::describe::Description;
 use crate::source::file::extent::{have_read, log_of, was_made_after};
@@ -19,6 +20,7 @@ use crate::source::file::rotation::Start;
 use crate::source::follow::Follow;
 use crate::source::log_source::{facts, watch_log_folder, LogSource, Source};
 use crate::source::services::Surroundings;
+use crate::telemetry::event::deleted::DeletedEvent;
 use crate::telemetry::event::Event;
 use crate::telemetry::throttle::Once;
 
@@ -173,7 +175,7 @@ impl LogSource {
     /// Reports once that its log was deleted; the file that reading was to resume in is lost.
     pub(super) fn report_deleted(&mut self, about: &Description, link: &Link) {
         if let Some((tailer, _)) = self.tailer_mut() {
-            tailer.lose_saved();
+            tailer.lose_saved(link);
             self.places.is_lost = true;
         }
         let mut logs = about.runtime().logs(about.found()).into_iter();
@@ -181,12 +183,38 @@ impl LogSource {
         let path = written.as_ref().unwrap_or(self.files()).path.to_path_buf();
         let (name, short_id) = about.names();
         self.deletion.report(|| {
-            link.report(Event::LogDeleted {
+            link.report(Event::Deleted(DeletedEvent::RunningLog {
                 name,
                 short_id,
                 path,
-            })
+            }))
         });
+    }
+
+    /// Its files will be there once it is started.
+    pub(super) fn begin_later(&mut self, about: &Description, around: &mut Surroundings<'_>) {
+        self.report_gone(about, around.link);
+        self.begin(about, around);
+    }
+
+    /// Reports that the log of a container that does not run, or is not known to, is not there, if
+    /// reading was to resume in it.
+    pub fn report_gone(&mut self, about: &Description, link: &Link) {
+        let has_own_file = about.driver().is_none_or(LogDriver::has_own_file);
+        if !has_own_file || about.api() != Some(Api::Docker) {
+            return;
+        }
+        let Some((tailer, _)) = self.tailer_mut() else {
+            return;
+        };
+        if tailer.lose_saved(link) {
+            let (name, short_id) = about.names();
+            link.report(Event::Deleted(DeletedEvent::Log {
+                name,
+                short_id,
+                path: self.files().path.to_path_buf(),
+            }));
+        }
     }
 
     /// Its files are there.

@@ -33,7 +33,9 @@ impl LogSource {
             || self.trouble.reason().is_some()
             || self.read_trouble.reason().is_some()
             || self.nowhere.is_to_be_reported()
-            || self.tailer().is_some_and(|tailer| tailer.grace().is_some())
+            || self
+                .tailer()
+                .is_some_and(|tailer| tailer.grace().is_some() || tailer.has_gap())
             || (self.missing_since.is_some() && !is_nowhere)
     }
 

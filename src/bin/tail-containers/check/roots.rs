@@ -8,12 +8,14 @@ use fluent_bit_container_logs::runtime;
 use fluent_bit_container_logs::runtime::bounded_file::{read_text, FileKind};
 use fluent_bit_container_logs::runtime::docker::configured_data_root;
 use fluent_bit_container_logs::runtime::mounts::Mounts;
+use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{Api, Runtime, RuntimeChoice, RuntimeOptions};
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
 use super::advice::Advice;
 use super::containers::{Containers, Group, State};
 use super::remedy::Place;
+use super::seen::Seen;
 use super::Finding;
 
 impl Containers {
@@ -99,12 +101,20 @@ impl Containers {
         }
     }
 
-    /// Reports roots without a container that are mounts of their own: what was below one before it
-    /// was mounted cannot be seen.
+    /// Reports mounts that hide what was there before them: roots without a container, and the
+    /// folder of a container of which nothing is there.
     pub(super) fn report_empty_mounts(&self, findings: &mut Vec<Finding>) {
         let mounts = read_text(Path::new("/proc/self/mountinfo"), FileKind::Proc);
         let mounts = Mounts::parse(&mounts.unwrap_or_default());
         for group in &self.groups {
+            for point in mounts.points().filter(|point| group.is_hidden_by(point)) {
+                let finding = Finding::fatal(
+                    point.display().to_string(),
+                    "it is a mount, and hides the container whose folder this is",
+                    "unmount it (umount), or mount it elsewhere",
+                );
+                findings.push(finding.because(Unread::Missing));
+            }
             let is_empty = matches!(group.state, State::Listed) && group.seen.is_empty();
             let (root, mount) = (&group.root, mounts.point_of(&group.root));
             let is_mount = mount == *root || root.parent() == Some(&mount);
@@ -116,6 +126,33 @@ impl Containers {
                 ));
             }
         }
+    }
+}
+
+impl Group {
+    /// Whether something is mounted on the folder of a container, or on one in it, of which nothing
+    /// can be seen.
+    fn is_hidden_by(&self, point: &Path) -> bool {
+        let Some(above) = point.parent() else {
+            return false;
+        };
+        let mut folders = self.folders.iter().map(|folder| &**folder);
+        let is_place = self.root == above
+            || self.places.iter().any(|place| place == above)
+            || folders.any(|folder| folder == above);
+        let mut below = self
+            .seen
+            .iter()
+            .filter(|it| it.dir.starts_with(point))
+            .peekable();
+        let is_known = |seen: &Seen| !seen.image.is_empty() || seen.files.is_some();
+        let is_empty = || SafePath::from(point.to_owned()).is_empty_folder();
+        is_place
+            && matches!(self.state, State::Listed)
+            && match below.peek() {
+                Some(_) => !below.any(is_known),
+                None => is_empty(),
+            }
     }
 }
 

@@ -33,8 +33,7 @@ impl Rotation {
         }
         if let Some(dropped) = self.files.drop_file(index) {
             let metadata = feed.assembler.metadata();
-            feed.losses
-                .dropped(link, metadata, dropped.unread(), reason);
+            feed.losses.dropped(link, metadata, &dropped, reason);
         }
         if let (0, Some(next)) = (index, self.files.open.front()) {
             feed.progress_to(next, link);

@@ -44,6 +44,7 @@ fn position_at(text: &[u8], offset: usize) -> StreamCheckpoint {
         fingerprint: Fingerprint::of(&text[..HEAD_BYTES]),
         marker: Marker::of(&text[..offset]),
         offset: offset as u64,
+        inode: 1,
         ..StreamCheckpoint::default()
     }
 }

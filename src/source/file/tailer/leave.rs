@@ -1,6 +1,7 @@
 //! The end of reading a log: the container is gone, or another source continues.
 
 use std::io;
+use std::time::Instant;
 
 use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
 use crate::delivery::link::Link;
@@ -29,6 +30,8 @@ impl Tailer {
             self.finish_front(context)?;
         }
         self.report_lost(context.link);
+        self.rotation
+            .count_missing(&self.feed, context.link, context.now, true);
         context.link.leave(*self.id());
         Ok(())
     }
@@ -46,15 +49,48 @@ impl Tailer {
         Ok(self.hand_over())
     }
 
+    /// Whether a file is missing that another look tells more about.
+    pub fn has_gap(&self) -> bool {
+        self.rotation.gaps.is_any_open()
+    }
+
+    /// Reading stops: nobody can open again what was deleted. Counts what is unread in such files, of
+    /// which no archive is left; the next start resumes behind them.
+    pub fn lose_deleted(&mut self, link: &Link) {
+        let now = Instant::now();
+        self.rotation.count_missing(&self.feed, link, now, true);
+        let deleted = self.survey(now);
+        if deleted.is_empty() {
+            return;
+        }
+        let is_any_left = deleted.len() < self.rotation.files.open.len();
+        let is_whole = !is_any_left && !self.feed.assembler.is_open();
+        let end = is_whole.then(|| self.hand_over().map(StreamCheckpoint::counted));
+        for file in deleted {
+            self.drop_held(file.number, link, "reading stops".to_owned());
+        }
+        if let Some(end) = end.filter(|_| self.rotation.files.open.is_empty()) {
+            link.begin_at(*self.id(), end);
+        }
+    }
+
     /// The file in which reading was to resume is gone, for a reason that is reported elsewhere.
-    pub fn lose_saved(&mut self) {
+    /// Counted once, also over restarts; returns whether it is counted now.
+    pub fn lose_saved(&mut self, link: &Link) -> bool {
         self.feed.losses.explained();
         let Start::Saved(saved) = self.rotation.start else {
-            return;
+            return false;
         };
-        if saved.iter().any(|stream| !stream.has_no_file()) {
+        let is_uncounted =
+            |stream: &StreamCheckpoint| !stream.has_no_file() && !stream.is_counted();
+        let is_uncounted = saved.iter().any(is_uncounted);
+        if is_uncounted {
             self.feed.losses.deleted();
+            let saved = saved.map(StreamCheckpoint::counted);
+            self.rotation.start = Start::Saved(saved);
+            link.begin_at(*self.id(), saved);
         }
+        is_uncounted
     }
 
     /// Reports that the file in which reading was to resume is gone, if that is not reported yet.

@@ -1,0 +1,50 @@
+//! Events about files of a log that were deleted before they were read.
+
+use std::path::PathBuf;
+
+use crate::telemetry::level::Level;
+
+/// A file that is gone.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum DeletedEvent {
+    #[error("container {name} ({short_id}) runs, and its log {} does not exist: it was deleted; lines of it that were not read are lost, and further ones are in no file until the container is started again", path.display())]
+    RunningLog {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+    },
+    #[error("container {name} ({short_id}): its log {} is not there any more: it was deleted while nothing was read, or its folder is mounted over; lines of it that were not delivered before are lost, unless it comes back", path.display())]
+    Log {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+    },
+    #[error("container {name} ({short_id}): rotated files of its log are missing ({files}), the newest of them {}: somebody deleted them before they were read; their lines are lost", path.display())]
+    Between {
+        name: String,
+        short_id: String,
+        files: u64,
+        path: PathBuf,
+    },
+    #[error("container {name} ({short_id}): dropped {}, which was deleted, with {bytes} unread bytes; they are lost: {reason}", path.display())]
+    Held {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        bytes: u64,
+        reason: String,
+    },
+}
+
+impl DeletedEvent {
+    /// How serious the event is.
+    pub fn level(&self) -> Level {
+        match self {
+            DeletedEvent::RunningLog { .. }
+            | DeletedEvent::Log { .. }
+            | DeletedEvent::Between { .. }
+            | DeletedEvent::Held { .. } => Level::Error,
+        }
+    }
+}
