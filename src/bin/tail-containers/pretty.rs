@@ -219,10 +219,11 @@ mod tests {
         }
     }
 
+    /// A value is not taken apart, however deep it is.
     #[test]
-    fn a_value_that_is_nested_deeply_is_shown_as_it_is_written() {
+    fn a_deep_value_is_shown_as_it_is() {
         let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
-        assert_eq!(shown(&format!("{{\"a\":{deep}}}")), format!("a={deep}"));
+        assert_eq!(shown(&format!("{{\"a\": {deep} }}")), format!("a={deep}"));
     }
 
     #[test]

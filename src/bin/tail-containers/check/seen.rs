@@ -116,6 +116,11 @@ impl Seen {
             Choice::Api(reason) => {
                 self.source = format!("api: {reason}");
                 self.needs_api = true;
+                if let Some(folder) = missing_folder(facts) {
+                    let fix = advice.for_missing_folder(&folder);
+                    let about = format!("container {}", self.name);
+                    findings.push(Finding::minor(about, reason, fix));
+                }
                 let is_docker = facts.runtime.api() == Some(Api::Docker);
                 self.report_driver(facts.driver.filter(|_| is_docker), findings);
             }
