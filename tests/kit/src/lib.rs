@@ -135,14 +135,16 @@ fn profile_folder() -> PathBuf {
 }
 
 /// Compiles a C file of the kit into [`scratch`]; renamed into place, so that another test
-/// process may run the one that was there. Returns the result.
+/// process may run the one that was there. Returns the result. `PLAYING_HOST_CC` is the compiler
+/// where it is another one than `CC`, with which cargo compiles C for this machine.
 pub fn compile(source: &str, name: &str, flags: &[&str]) -> PathBuf {
     let folder = scratch();
     let (made, fresh) = (
         folder.join(name),
         folder.join(format!("{name}.{}", std::process::id())),
     );
-    let mut command = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
+    let compiler = ["PLAYING_HOST_CC", "CC"].iter().find_map(std::env::var_os);
+    let mut command = Command::new(compiler.unwrap_or_else(|| "cc".into()));
     command.args(["-O1", "-g", "-Wall", "-Wextra", "-Werror"]);
     command.arg(in_project("tests/kit").join(source));
     run(command.arg("-o").arg(&fresh).args(flags)).unwrap_or_else(|error| panic!("{error}"));
