@@ -71,6 +71,20 @@ struct State {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
+struct Run {
+    state: Option<RunState>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RunState {
+    #[serde(default)]
+    running: bool,
+    started_at: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
 struct HostConfig {
     log_config: Option<LogConfig>,
     network_mode: Option<String>,
@@ -252,6 +266,13 @@ impl Runtime for Docker {
         let path = found.dir.join(CONFIG_FILE);
         let creation: Creation = read_json(&path, found).ok()?;
         let time = TimeParser::default().parse(creation.created?.as_bytes())?;
+        Some(time.since_epoch())
+    }
+
+    fn started(&self, found: &Found) -> Option<u64> {
+        let run: Run = read_json(&found.dir.join(CONFIG_FILE), found).ok()?;
+        let state = run.state.filter(|state| state.running)?;
+        let time = TimeParser::default().parse(state.started_at?.as_bytes())?;
         Some(time.since_epoch())
     }
 

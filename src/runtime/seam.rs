@@ -119,6 +119,12 @@ pub trait Runtime: Send + Sync {
         None
     }
 
+    /// When a container that runs was started last, by its metadata, in nanoseconds since 1970; `None`
+    /// if it does not run or they do not say.
+    fn started(&self, _found: &Found) -> Option<u64> {
+        None
+    }
+
     /// Whether the container has run, or its directory does not show whether it has. Only then
     /// is a missing log worth investigating.
     fn has_run(&self, _found: &Found) -> bool {

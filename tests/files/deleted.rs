@@ -275,3 +275,49 @@ fn a_rotated_or_truncated_log_is_counted_once_though_nothing_is_written_since() 
         stopped_with(collector, 0, 0);
     }
 }
+
+/// dockerd writes on to the file that it has open.
+#[test]
+fn a_log_that_was_replaced_under_a_running_container_is_said_counted_and_checked() {
+    let said = "was replaced by hand (an editor, sed -i, mv, rm)";
+    let found = "container web: its log was replaced by hand while it runs";
+    for is_empty in [true, false] {
+        let kept = Kept::new();
+        let mut log = kept.root.container('a', "web");
+        // The entries have times of 2023.
+        log.set_started("2100-01-01T00:00:00Z");
+        write(&mut log, 0..10);
+        assert_eq!(kept.read(10), numbers(0..10));
+        let (page, is_all_read) = check(kept.root.path(), &[]);
+        assert!(is_all_read, "{page}");
+        log.set_started("2023-11-14T22:13:19Z");
+        let copy = beside(&log.log, "copy");
+        fs::copy(&log.log, &copy).unwrap();
+        if is_empty {
+            fs::write(&copy, "").unwrap();
+        }
+        fs::rename(copy, &log.log).unwrap();
+        // It is lost.
+        write(&mut log, 10..20);
+        for lost in [1, 0] {
+            let collector = kept.start();
+            collector.wait("a message", |collector| collector.has_logged(said));
+            collector.wait("the count", |collector| {
+                collector.metric("containers_unread") == 1.0
+            });
+            stopped_with(collector, 0, lost);
+            let (page, is_all_read) = check(kept.root.path(), &[]);
+            assert!(!is_all_read && page.contains(found), "{page}");
+        }
+        // The container is started again.
+        log.set_started("2100-01-01T00:00:00Z");
+        log.open_log();
+        write(&mut log, 20..30);
+        let collector = kept.start();
+        assert_eq!(collector.wait_texts(10), numbers(20..30));
+        assert_eq!(collector.metric("containers_unread"), 0.0);
+        stopped_with(collector, 0, 0);
+        let (page, is_all_read) = check(kept.root.path(), &[]);
+        assert!(is_all_read, "{page}");
+    }
+}

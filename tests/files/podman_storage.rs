@@ -553,6 +553,27 @@ fn a_log_in_a_folder_that_does_not_exist_here_is_said_with_that_folder() {
         json.contains("without podman run --log-opt path="),
         "{json}"
     );
+    // The API may have its lines, which is no reason not to name the folder.
+    let options = [
+        format!("Podman_Root={}", storage.path().display()),
+        format!("Podman_Socket=unix://{}/none.sock", dir.path().display()),
+    ];
+    let mut by_api = Command::new(program());
+    by_api.args([
+        "check",
+        "--json",
+        "--runtime",
+        "podman",
+        "-o",
+        &options[0],
+        "-o",
+        &options[1],
+    ]);
+    let (json, _) = page(&by_api.output().unwrap());
+    assert!(
+        json.contains("without podman run --log-opt path="),
+        "{json}"
+    );
     fs::rename(&aside, &folder).unwrap();
     assert_eq!(collector.wait_texts(1), ["1"]);
 }

@@ -24,8 +24,11 @@ use test_kit::prometheus::{self, Prometheus};
 
 /// Pixels of one of Grafana's units, across and down.
 const UNIT: (u32, u32) = (50, 26);
-/// So many series of a panel are named in it: those that are not zero all along.
-const MOST_NAMES: usize = 4;
+/// So many series of a panel are named beside it, the highest first: those that are not zero all
+/// along.
+const MOST_NAMES: usize = 10;
+/// Pixels for the names beside a panel, and from one to the next.
+const NAMES: (i32, i32) = (120, 15);
 /// Over so many seconds a rate is taken.
 const RATE_SECONDS: u64 = 15;
 
@@ -169,6 +172,9 @@ fn draw(file: &Path, drawn: &[(Panel, Vec<Series>)], seconds: f64) -> usize {
         let area = root
             .clone()
             .shrink(place, (panel.width * UNIT.0, panel.height * UNIT.1));
+        let width = i32::try_from(panel.width * UNIT.0).expect("pixels");
+        // No name hides a curve.
+        let (area, beside) = area.split_horizontally(width - NAMES.0);
         let highest = series
             .iter()
             .flat_map(|one| &one.points)
@@ -193,28 +199,28 @@ fn draw(file: &Path, drawn: &[(Panel, Vec<Series>)], seconds: f64) -> usize {
             .y_label_formatter(&|value| shown(*value, unit))
             .draw()
             .expect("a grid");
-        let mut names = 0;
         for (index, one) in series.iter().enumerate() {
             let color = Palette99::pick(index).stroke_width(1);
-            let line = chart
+            chart
                 .draw_series(LineSeries::new(one.points.iter().copied(), color))
                 .expect("a line");
-            if names < MOST_NAMES
-                && (one.points.iter().any(|point| point.1 > 0.0) || series.len() == 1)
-            {
-                names += 1;
-                line.label(&one.name)
-                    .legend(move |(x, y)| PathElement::new([(x, y), (x + 12, y)], color));
-            }
             lines += 1;
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .label_font(("sans-serif", 11))
-            .background_style(WHITE.mix(0.7))
-            .draw()
-            .expect("a legend");
+        let peak = |one: &Series| one.points.iter().map(|point| point.1).fold(0.0, f64::max);
+        let mut named: Vec<(usize, &Series)> = series.iter().enumerate().collect();
+        named.retain(|(_, one)| peak(one) > 0.0 || series.len() == 1);
+        named.sort_by(|(_, one), (_, other)| peak(other).total_cmp(&peak(one)));
+        for (row, (index, one)) in (0..).zip(named.into_iter().take(MOST_NAMES)) {
+            let y = 36 + row * NAMES.1;
+            let color = Palette99::pick(index).stroke_width(2);
+            beside
+                .draw(&PathElement::new([(0, y), (12, y)], color))
+                .and_then(|()| {
+                    let font = ("sans-serif", 11);
+                    beside.draw(&Text::new(one.name.clone(), (16, y - 6), font))
+                })
+                .expect("a name");
+        }
     }
     root.present().expect("a file");
     lines

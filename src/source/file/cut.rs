@@ -172,7 +172,7 @@ pub fn time_of_first(file: &File) -> io::Result<Option<Timestamp>> {
 }
 
 /// The time of the entry that ends at an offset.
-fn last_time(file: &File, layout: Layout, end: u64) -> io::Result<Option<Timestamp>> {
+pub fn last_time(file: &File, layout: Layout, end: u64) -> io::Result<Option<Timestamp>> {
     let from = end.saturating_sub(ENTRY_BYTES as u64);
     let mut bytes = vec![0; (end - from) as usize];
     let length = read_up_to(file, &mut bytes, from)?;

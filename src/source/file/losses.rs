@@ -228,7 +228,7 @@ impl Losses {
     /// No file matches a checkpoint. Neither the content of its file nor whether that was read
     /// to its end is known. Counted; [`Losses::report_lost`] reports it.
     pub fn lost(&mut self, lost: Lost) {
-        if !self.is_saved_gone {
+        if !std::mem::replace(&mut self.is_saved_gone, true) {
             self.abandon(0, 1);
             self.unsaid = Some(lost);
         }

@@ -20,6 +20,7 @@ pub mod listing;
 mod losses;
 mod open_files;
 mod opening;
+pub mod replaced;
 mod resume;
 pub(super) mod rotation;
 pub(super) mod search;

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::runtime::log_driver::LogDriver;
 use crate::source::api::streams::Streams;
 use crate::source::choose;
 use crate::source::describe::Description;
@@ -30,6 +31,9 @@ impl LogSource {
         );
         self.tailer().is_none()
             || self.places.is_over
+            || self.places.has_turns()
+            || self.places.is_replaced
+            || (self.has_work() && !self.places.is_compared)
             || self.trouble.reason().is_some()
             || self.read_trouble.reason().is_some()
             || self.nowhere.is_to_be_reported()
@@ -61,7 +65,7 @@ impl LogSource {
             Source::Files { tailer, .. } if about.is_known() && tailer.is_open() => {
                 let is_late = |since| now.duration_since(since) >= LOG_PATIENCE;
                 let is_missing = self.missing_since.is_some_and(is_late);
-                is_missing.then_some(Unread::Missing)
+                (is_missing || self.places.is_replaced).then_some(Unread::Missing)
             }
             Source::Files { .. } => about.unread().or_else(|| {
                 let is_missing = about.writes_files_now() && about.age(now) >= LOG_PATIENCE;
@@ -69,4 +73,16 @@ impl LogSource {
             }),
         }
     }
+
+    /// Notes that its files are missing; whether it may have been started so recently that
+    /// they are still to come.
+    pub(super) fn may_still_come(&mut self, about: &Description, now: Instant) -> bool {
+        let since = *self.missing_since.get_or_insert(now);
+        may_have_file(about) && now.duration_since(since) < LOG_PATIENCE
+    }
+}
+
+/// Whether its driver writes a file, or is unknown.
+fn may_have_file(about: &Description) -> bool {
+    about.driver().is_none_or(LogDriver::has_own_file)
 }

@@ -35,6 +35,12 @@ pub enum DeletedEvent {
         bytes: u64,
         reason: String,
     },
+    #[error("container {name} ({short_id}) runs, and its log {} was replaced by hand (an editor, sed -i, mv, rm): the runtime writes on to the file that was there before, which nobody can open; its lines are lost until the container is started again", path.display())]
+    Replaced {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+    },
 }
 
 impl DeletedEvent {
@@ -42,6 +48,7 @@ impl DeletedEvent {
     pub fn level(&self) -> Level {
         match self {
             DeletedEvent::RunningLog { .. }
+            | DeletedEvent::Replaced { .. }
             | DeletedEvent::Log { .. }
             | DeletedEvent::Between { .. }
             | DeletedEvent::Held { .. } => Level::Error,

@@ -4,20 +4,10 @@ use crate::format::position::Timestamp;
 use crate::telemetry::account::{wall_clock, Figures};
 use crate::telemetry::build_info;
 use crate::telemetry::metrics::latency::BOUNDS;
+use crate::telemetry::metrics::series::CONTAINER_LABELS;
 use crate::telemetry::metrics::{
     Count, Family, Kind, Reading, Sample, Shown, SourceKind, Sources, Unread, Value,
 };
-
-/// Labels of a container's series. The id comes last and has twelve characters, or none while it is
-/// unknown, because cmetrics looks up series by a hash of the concatenated values.
-const CONTAINER_LABELS: &[&str] = &[
-    "container_name",
-    "namespace",
-    "pod",
-    "container",
-    "image",
-    "container_id",
-];
 
 /// A metric computed from figures: one family with the total, and one with a series per
 /// container.

@@ -19,6 +19,17 @@ use crate::runtime::id::ContainerId;
 use crate::telemetry::account::{About, Account, Figures};
 use crate::telemetry::throttle::Once;
 
+/// Labels of a container's series. The id comes last and has twelve characters, or none while it is
+/// unknown, because cmetrics looks up series by a hash of the concatenated values.
+pub(super) const CONTAINER_LABELS: &[&str] = &[
+    "container_name",
+    "namespace",
+    "pod",
+    "container",
+    "image",
+    "container_id",
+];
+
 /// Number of containers that ever get series, as a multiple of those that may have them at a
 /// time.
 const TURNOVER: usize = 10;
@@ -137,6 +148,17 @@ impl ContainerSeries {
         self.is_exhausted.then_some(self.made.len())
     }
 }
+
+/// Labels of a container's series. The id comes last and has twelve characters, or none while it is
+/// unknown, because cmetrics looks up series by a hash of the concatenated values.
+pub const CONTAINER_LABELS: &[&str] = &[
+    "container_name",
+    "namespace",
+    "pod",
+    "container",
+    "image",
+    "container_id",
+];
 
 /// The values of `CONTAINER_LABELS`. The id, the last one, is empty while it is unknown.
 fn labels_of(account: &Account) -> Vec<String> {

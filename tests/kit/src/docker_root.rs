@@ -120,6 +120,15 @@ impl LogWriter {
         std::fs::write(path, config.to_string()).expect("config.v2.json");
     }
 
+    /// Says in `config.v2.json` when the container, which runs, was started.
+    pub fn set_started(&self, time: &str) {
+        let path = self.dir.join("config.v2.json");
+        let config = std::fs::read(&path).expect("config.v2.json");
+        let mut config: serde_json::Value = serde_json::from_slice(&config).expect("JSON");
+        config["State"]["StartedAt"] = time.into();
+        std::fs::write(path, config.to_string()).expect("config.v2.json");
+    }
+
     /// Opens the log as at a container's start: created or appended to.
     pub fn open_log(&mut self) {
         let file = OpenOptions::new()

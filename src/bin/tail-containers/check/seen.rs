@@ -8,9 +8,10 @@ use fluent_bit_container_logs::runtime::log_driver::LogDriver;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{Api, LogFiles};
 use fluent_bit_container_logs::source::choose::{
-    is_deleted, kind_of, missing_folder, Choice, Facts, DELETED,
+    is_deleted, kind_of, missing_folder, Choice, Facts, DELETED, REPLACED,
 };
 use fluent_bit_container_logs::source::file::listing::{self, UnreadableFile};
+use fluent_bit_container_logs::source::file::replaced::is_replaced;
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 
 use super::advice::Advice;
@@ -93,8 +94,11 @@ impl Seen {
                 self.source = kind_of(files).as_str().to_owned();
                 report_unreadable(files, advice, findings);
                 self.files = Some(files.clone());
+                let started = facts.runtime.started(facts.found);
                 if is_deleted(facts) {
                     findings.push(self.deleted(DELETED.to_owned()));
+                } else if started.is_some_and(|started| is_replaced(files, started)) {
+                    findings.push(self.deleted(REPLACED.to_owned()));
                 }
             }
             Choice::Unreadable => {
@@ -112,6 +116,11 @@ impl Seen {
             Choice::Api(reason) => {
                 self.source = format!("api: {reason}");
                 self.needs_api = true;
+                if let Some(folder) = missing_folder(facts) {
+                    let fix = advice.for_missing_folder(&folder);
+                    let about = format!("container {}", self.name);
+                    findings.push(Finding::minor(about, reason, fix));
+                }
                 let is_docker = facts.runtime.api() == Some(Api::Docker);
                 self.report_driver(facts.driver.filter(|_| is_docker), findings);
             }
