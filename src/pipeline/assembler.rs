@@ -16,6 +16,7 @@ use crate::format::Entry;
 use crate::pipeline::batch_builder::BatchBuilder;
 pub use crate::pipeline::batch_builder::MARK_BYTES;
 use crate::pipeline::dedupe::{is_within_second_of, Dedupe};
+use crate::pipeline::hold_back::Held;
 use crate::pipeline::open_lines::OpenLines;
 pub use crate::pipeline::open_lines::DEAD_LINE_GRACE;
 use crate::pipeline::partial::{Line, Pieces};
@@ -24,6 +25,8 @@ use crate::runtime::metadata::ContainerMetadata;
 use crate::telemetry::account::{Account, Amount, SliceStats};
 use crate::telemetry::event::Event;
 use crate::telemetry::throttle::Paced;
+
+mod known;
 
 /// What the reader has read since the last push.
 #[derive(Debug, Clone, Copy, Default)]
@@ -47,7 +50,9 @@ pub struct Assembler {
     mid_line: PerStream<Option<Timestamp>>,
     /// End of the file that was read before the current one.
     file_end: Option<StreamCheckpoint>,
+    /// What is dropped of each stream. While entries are held back, there is one.
     dedupe: PerStream<Option<Dedupe>>,
+    held: Option<Held>,
     /// Bytes since the last push that are not to be delivered.
     passed_over: u64,
     cut: Paced,
@@ -66,6 +71,7 @@ impl Assembler {
             mid_line: PerStream::default(),
             file_end: None,
             dedupe: PerStream::default(),
+            held: None,
             passed_over: 0,
             cut: Paced::default(),
             is_to_the_second: false,
@@ -107,54 +113,6 @@ impl Assembler {
             self.lines.set_multiline(&template.multiline);
         }
         self.template = template;
-    }
-
-    /// Continues after entries from another source, which are known by their time cursors.
-    /// `dedupe` says for which streams they may be read again.
-    pub fn resume_from(&mut self, saved: &ContainerCheckpoint, dedupe: PerStream<bool>) {
-        for stream in Stream::ALL {
-            let index = stream.index();
-            let cursor = saved[index].cursor;
-            self.taken[index] = cursor;
-            self.mid_line[index] = saved[index].is_mid_line.then_some(cursor.time);
-            let is_to_the_second = self.is_to_the_second || saved[index].is_by_time;
-            let is_known = dedupe[index] && cursor.count > 0;
-            self.dedupe[index] = is_known.then(|| Dedupe::new(cursor, is_to_the_second));
-        }
-    }
-
-    /// Drops the coming entries up to the last ones taken: the next file repeats them.
-    pub fn skip_taken(&mut self) {
-        for (dedupe, taken) in self.dedupe.iter_mut().zip(self.taken) {
-            *dedupe = (taken.count > 0).then(|| Dedupe::new(taken, self.is_to_the_second));
-        }
-    }
-
-    /// Whether an entry was taken before, here or in an earlier run, or reading starts at a time.
-    pub fn has_taken(&self) -> bool {
-        self.taken != PerStream::default()
-    }
-
-    /// It is not known from where the coming entries of these streams go on. What is earlier than
-    /// the time at which reading starts is dropped; and if they are of an earlier state of the log
-    /// (`are_known`), what is earlier than the last entry taken.
-    pub fn expect_known(&mut self, of: PerStream<bool>, are_known: bool) {
-        for index in Stream::ALL.map(Stream::index) {
-            let taken = self.taken[index];
-            let is_whole = self.mid_line[index] != Some(taken.time);
-            let may_be_known = taken.is_start() || are_known && taken.count > 0 && is_whole;
-            if of[index] && may_be_known && self.dedupe[index].is_none() {
-                self.dedupe[index] = Some(Dedupe::if_earlier(taken));
-            }
-        }
-    }
-
-    /// Stops dropping entries of these streams: whatever follows was not delivered, whatever
-    /// its times say.
-    pub fn end_skip(&mut self, of: PerStream<bool>) {
-        for (dedupe, _) in self.dedupe.iter_mut().zip(of).filter(|(_, ends)| *ends) {
-            *dedupe = None;
-        }
     }
 
     /// Ends this source after everything built was pushed, and returns where each stream
@@ -202,15 +160,15 @@ impl Assembler {
         entry: &Entry<'_>,
         source_bytes: usize,
         max_line_bytes: usize,
-        begins_at: impl FnOnce() -> StreamCheckpoint,
+        begins_at: impl Fn() -> StreamCheckpoint,
     ) {
         let stream = entry.stream;
         let index = stream.index();
         if let Some(dedupe) = &mut self.dedupe[index] {
-            if dedupe.covers(entry.time) {
+            if dedupe.covers(entry.time) || self.holds(index, entry.time, &begins_at) {
                 return self.pass_over(source_bytes as u64);
             }
-            self.dedupe[index] = None;
+            self.dedupe[index] = self.no_dedupe();
         }
         let before = self.taken[index];
         self.taken[index].advance(entry.time);
@@ -234,7 +192,7 @@ impl Assembler {
         entry: &Entry<'_>,
         source_bytes: usize,
         max_line_bytes: usize,
-        begins_at: impl FnOnce() -> StreamCheckpoint,
+        begins_at: impl Fn() -> StreamCheckpoint,
     ) {
         let index = entry.stream.index();
         let before = self.taken[index];
@@ -344,6 +302,15 @@ impl Assembler {
     fn checkpoint(&self, stream: Stream, here: StreamCheckpoint) -> StreamCheckpoint {
         let cursor = self.taken[stream.index()];
         let is_mid_line = self.mid_line[stream.index()] == Some(cursor.time);
+        let here = match &self.held {
+            Some(held) if held.is_all() => StreamCheckpoint {
+                is_by_time: true,
+                ..StreamCheckpoint::default()
+            },
+            held => held
+                .and_then(|held| held.at(stream.index()))
+                .unwrap_or(here),
+        };
         // After a line that was delivered without its end, pieces with exactly the same time
         // may follow. Times cannot identify them, so the checkpoint keeps the file in which
         // the line was read.
@@ -395,7 +362,8 @@ impl Assembler {
             let here = here[stream.index()]?;
             // Entries being dropped by time are identified by the checkpoint that the cursor
             // was saved with; no other position identifies them.
-            if self.dedupe[stream.index()].is_some_and(|it| it.is_dropping()) {
+            let is_dropped = self.dedupe[stream.index()].is_some_and(|it| it.is_dropping());
+            if is_dropped || self.held.is_some_and(|held| held.is_all()) {
                 return None;
             }
             Some(self.checkpoint(stream, here))

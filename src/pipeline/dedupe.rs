@@ -41,9 +41,19 @@ impl Dedupe {
         }
     }
 
+    /// Drops nothing.
+    pub fn nothing() -> Dedupe {
+        Dedupe::new(TimeCursor::default(), false)
+    }
+
+    /// Whether nothing will be dropped.
+    pub fn is_over(&self) -> bool {
+        self.until.count == 0
+    }
+
     /// Whether entries are being dropped, and not only those that may come.
     pub fn is_dropping(&self) -> bool {
-        !self.is_doubtful
+        !self.is_doubtful && !self.is_over()
     }
 
     /// Whether an entry with this time was already delivered. Out of line to keep the hot path

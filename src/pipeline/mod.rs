@@ -5,6 +5,7 @@ mod batch_builder;
 pub(crate) mod dedupe;
 pub mod encode;
 pub mod fields;
+pub mod hold_back;
 pub mod merge;
 pub mod multiline;
 mod open_lines;

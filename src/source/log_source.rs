@@ -13,6 +13,7 @@
 //! become readable.
 
 mod beginning;
+mod gone;
 
 use std::io;
 use std::sync::Arc;
@@ -20,7 +21,6 @@ use std::time::{Duration, Instant};
 
 use crate::delivery::checkpoint::ContainerCheckpoint;
 use crate::delivery::link::Link;
-use crate::runtime::log_driver::LogDriver;
 use crate::runtime::LogFiles;
 use crate::source::choose::{self, choose, Choice, Facts, FileState};
 use crate::source::describe::Description;
@@ -37,6 +37,7 @@ use crate::telemetry::trouble::Trouble;
 
 mod place;
 mod state;
+mod turns;
 
 /// How long a Podman container may run without a log before the API is read.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
@@ -223,13 +224,6 @@ impl LogSource {
         }
     }
 
-    /// Notes that its files are missing; whether it may have been started so recently that
-    /// they are still to come.
-    fn may_still_come(&mut self, about: &Description, now: Instant) -> bool {
-        let since = *self.missing_since.get_or_insert(now);
-        may_have_file(about) && now.duration_since(since) < LOG_PATIENCE
-    }
-
     /// Finds the log's files and opens new ones; returns `false` if there are none.
     fn open_files(
         &mut self,
@@ -387,6 +381,7 @@ impl LogSource {
         self.end_stream(about, around);
         self.begin(about, around);
         if let Some(saved) = self.open_tailer().map(Tailer::hand_over) {
+            self.places.end_turns();
             self.restart(about, Start::Saved(saved), around);
         }
         if let Source::Files { nowhere, .. } = &mut self.source {
@@ -414,11 +409,6 @@ impl LogSource {
     pub fn report_read(&mut self, link: &Link) {
         self.read_trouble.end(self.source.files(), link);
     }
-}
-
-/// Whether its driver writes a file, or is unknown.
-fn may_have_file(about: &Description) -> bool {
-    about.driver().is_none_or(LogDriver::has_own_file)
 }
 
 fn facts<'a>(

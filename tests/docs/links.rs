@@ -3,6 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
+use std::process::Command;
+
+use test_kit::run;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -110,6 +113,54 @@ fn every_link_leads_somewhere() {
         }
         if page != index && !on_the_site.contains(page) {
             wrong.push(format!("docs/README.md does not list {}", page.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(checked > 60, "{checked} links");
+}
+
+/// Who has only a package has no repository beside it.
+#[test]
+fn every_link_of_an_installed_document_leads_to_an_installed_file() {
+    let release = tempfile::tempdir().expect("a folder");
+    let installed = tempfile::tempdir().expect("a folder");
+    let program = env!("CARGO_BIN_EXE_tail-containers");
+    std::os::unix::fs::symlink(program, release.path().join("tail-containers")).expect("a link");
+    std::fs::write(release.path().join("flb-in_container_logs.so"), "").expect("a file");
+    let mut install = Command::new(root().join("scripts/install"));
+    install
+        .env("RELEASE", release.path())
+        .env("DESTDIR", installed.path());
+    for variable in ["PREFIX", "SYSCONFDIR", "GENERATOR"] {
+        install.env_remove(variable);
+    }
+    run(&mut install).expect("it installs");
+    let documents = installed
+        .path()
+        .join("usr/local/share/doc/fluent-bit-container-logs");
+    let mut folders = vec![documents.clone()];
+    let (mut checked, mut wrong) = (0, Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            if path.extension().is_none_or(|end| end != "md") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).expect("a document");
+            for link in links(&text) {
+                let file = link.split_once('#').map_or(&*link, |(file, _)| file);
+                if file.contains("://") || file.is_empty() {
+                    continue;
+                }
+                checked += 1;
+                if !folder.join(file).is_file() {
+                    wrong.push(format!("{}: {link}", path.display()));
+                }
+            }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -224,6 +224,130 @@ fn a_driver_that_is_changed_while_we_are_away_loses_and_repeats_nothing() {
     }
 }
 
+/// The log that is being read goes on behind what another driver wrote in between.
+#[test]
+fn a_driver_that_is_changed_twice_while_we_are_away_loses_and_repeats_nothing() {
+    for [one, other] in CHANGES {
+        let root = DockerRoot::new();
+        let db = positions(&root);
+        let mut daemon = Daemon::new(&root, one);
+        daemon.write(100);
+        let collector = start(&root, &db);
+        collector.wait_texts(100);
+        collector.stop();
+        daemon.write(50);
+        daemon.start_with(other);
+        daemon.write(50);
+        daemon.start_with(one);
+        daemon.write(50);
+        let collector = start(&root, &db);
+        assert_eq!(
+            collector.wait_texts(150),
+            numbers(100..250),
+            "{one} {other}"
+        );
+        daemon.write(1);
+        assert_eq!(
+            collector.wait_texts(151)[150..],
+            numbers(250..251),
+            "{one} {other}"
+        );
+        assert_eq!(collector.figures().lost(), 0, "{one} {other}");
+        collector.stop();
+        // Three times, with parts of both logs that were read before.
+        daemon.start_with(other);
+        daemon.write(9);
+        daemon.start_with(one);
+        daemon.write(10);
+        daemon.start_with(other);
+        daemon.write(30);
+        let collector = start(&root, &db);
+        assert_eq!(collector.wait_texts(49), numbers(251..300), "{one} {other}");
+        daemon.write(1);
+        assert_eq!(
+            collector.wait_texts(50)[49..],
+            numbers(300..301),
+            "{one} {other}"
+        );
+        daemon.start_with(one);
+        daemon.write(1);
+        assert_eq!(
+            collector.wait_texts(51)[50..],
+            numbers(301..302),
+            "{one} {other}"
+        );
+        assert_eq!(collector.figures().lost(), 0, "{one} {other}");
+    }
+}
+
+/// The log of the first driver is rotated meanwhile, and its current file is empty.
+#[test]
+fn what_is_between_rotated_files_of_another_driver_is_read_between_them() {
+    for is_packed in [false, true] {
+        let root = DockerRoot::new();
+        let db = positions(&root);
+        let mut daemon = Daemon::new(&root, "json-file");
+        daemon.write(30);
+        let collector = start(&root, &db);
+        collector.wait_texts(30);
+        collector.stop();
+        daemon.write(5);
+        daemon.log.open_log();
+        daemon.log.rotate(4, is_packed);
+        daemon.write(5);
+        daemon.start_with("local");
+        daemon.write(20);
+        daemon.start_with("json-file");
+        daemon.log.rotate(4, is_packed);
+        daemon.write(7);
+        let collector = start(&root, &db);
+        assert_eq!(collector.wait_texts(37), numbers(30..67), "{is_packed}");
+        collector.stop();
+        daemon.write(1);
+        let collector = start(&root, &db);
+        assert_eq!(collector.wait_texts(1), numbers(67..68), "{is_packed}");
+        assert_eq!(collector.figures().lost(), 0, "{is_packed}");
+    }
+}
+
+/// However often, and wherever reading ends and begins again.
+#[test]
+fn drivers_that_change_again_and_again_lose_and_repeat_nothing_over_restarts() {
+    const DRIVERS: [&str; 3] = ["json-file", "local", "syslog"];
+    for seed in 0..4_usize {
+        let root = DockerRoot::new();
+        let db = positions(&root);
+        let mut daemon = Daemon::new(&root, DRIVERS[seed % 3]);
+        daemon.write(20);
+        let collector = start(&root, &db);
+        let mut texts = collector.wait_texts(20);
+        collector.stop();
+        let mut number = seed;
+        for _ in 0..6 {
+            number = number * 7 + 5;
+            daemon.start_with(DRIVERS[number % 3]);
+            daemon.write(10 + number % 20);
+        }
+        while texts.len() < daemon.lines {
+            let options = [("DB", db.as_str()), ("Rate_Limit", "8k")];
+            let options = [QUICK, &options, &[("Docker_Socket", "off")]].concat();
+            let collector = Collector::start(root.path(), &options);
+            collector.wait("some lines", |collector| collector.count() > 0);
+            let (records, _) = collector.stop();
+            texts.extend(
+                records
+                    .iter()
+                    .map(|it| it.text("log").trim_end().to_owned()),
+            );
+        }
+        assert_eq!(texts, numbers(0..daemon.lines), "{seed}");
+        let collector = start(&root, &db);
+        daemon.write(1);
+        let last = numbers(daemon.lines - 1..daemon.lines);
+        assert_eq!(collector.wait_texts(1), last, "{seed}");
+    }
+}
+
 #[test]
 fn at_the_first_start_the_logs_of_all_drivers_are_read_in_order() {
     let root = DockerRoot::new();

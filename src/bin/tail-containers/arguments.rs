@@ -362,6 +362,7 @@ impl Arguments {
 
     /// A switch that a command would ignore, if one is given.
     fn unused_by_commands(&self) -> Option<&'static str> {
+        let is_check = matches!(self.command, Some(Command::Check { .. }));
         let given = [
             (self.follow, "--follow"),
             (self.no_follow, "--no-follow"),
@@ -375,6 +376,7 @@ impl Arguments {
             (self.stats.is_some(), "--stats"),
             (self.raw, "--raw"),
             (self.save_position, "--save-position"),
+            (self.json && !is_check, "--json"),
         ];
         let mut given = given.into_iter();
         given.find_map(|(is_given, switch)| is_given.then_some(switch))

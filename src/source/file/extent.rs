@@ -5,6 +5,7 @@
 use std::io;
 
 use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
+use crate::format::position::Timestamp;
 use crate::runtime::LogFiles;
 use crate::source::file::generation::Generation;
 use crate::source::file::known::Head;
@@ -61,9 +62,13 @@ pub fn log_of(logs: &[LogFiles], checkpoint: &StreamCheckpoint) -> io::Result<Op
         }
     }
     // Its file is gone: entries of a log were written before its last change.
-    let time = checkpoint.cursor.time.since_epoch();
-    let is_later = |log: &LogFiles| last_written(log) + WRITE_DELAY >= time;
-    Ok(logs.iter().position(is_later))
+    let time = checkpoint.cursor.time;
+    Ok(logs.iter().position(|log| may_be_later(log, time)))
+}
+
+/// Whether a log may have entries that are not earlier than this.
+pub fn may_be_later(log: &LogFiles, time: Timestamp) -> bool {
+    last_written(log).saturating_add(WRITE_DELAY) >= time.since_epoch()
 }
 
 /// Whether these logs hold the position of each stream, by their content.

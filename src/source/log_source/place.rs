@@ -6,19 +6,20 @@
 //! local                     [ ..... the place where the driver writes now ..... ]
 //! ```
 
+use std::cmp::Ordering;
 use std::io;
 
 use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
 use crate::delivery::link::Link;
-use crate::runtime::log_driver::LogDriver;
-use crate::runtime::{Api, Found, LogFiles};
+use crate::format::position::Timestamp;
+use crate::runtime::{Found, LogFiles};
 use crate::source::choose::{self, choose, Choice, FileState};
 use crate::source::describe::Description;
-use crate::source::file::extent::{have_read, log_of, was_made_after};
+use crate::source::file::extent::{have_read, log_of, may_be_later, was_made_after};
 use crate::source::file::feed::ReadContext;
-use crate::source::file::replaced::{is_new, is_replaced};
 use crate::source::file::rotation::Start;
 use crate::source::follow::Follow;
+use crate::source::log_source::turns::Turns;
 use crate::source::log_source::{facts, watch_log_folder, LogSource, Source};
 use crate::source::services::Surroundings;
 use crate::telemetry::event::deleted::DeletedEvent;
@@ -40,6 +41,8 @@ pub struct Places {
     pub is_replaced: bool,
     /// The file of the checkpoint was deleted, and that was reported.
     is_lost: bool,
+    /// Those that are read in turns, until the last one begins.
+    turns: Option<Turns>,
 }
 
 impl Places {
@@ -49,6 +52,18 @@ impl Places {
             is_resumed: start != Start::Head,
             ..Places::default()
         }
+    }
+}
+
+impl Places {
+    /// Whether logs are read in turns.
+    pub fn has_turns(&self) -> bool {
+        self.turns.is_some()
+    }
+
+    /// Where each of them is read from is found out again.
+    pub fn end_turns(&mut self) {
+        self.turns = None;
     }
 }
 
@@ -71,6 +86,9 @@ impl LogSource {
         self.follow.unwatch(around);
         self.follow = Follow::new(around.now);
         self.places.left = self.places.left.iter().map(moved).collect();
+        if let Some(turns) = &mut self.places.turns {
+            turns.move_by(moved);
+        }
         match &mut self.source {
             Source::Files { tailer, .. } => tailer.move_to(moved(tailer.files())),
             Source::Api { files, .. } => *files = moved(files),
@@ -115,6 +133,9 @@ impl LogSource {
         &mut self,
         about: &Description,
     ) -> Result<Option<LogFiles>, (LogFiles, io::Error)> {
+        if self.places.turns.is_some() {
+            return Ok(Some(self.files().clone()));
+        }
         let mut logs = self.unread_logs(about)?;
         let first = match self.tailer().map(|tailer| tailer.start()) {
             _ if logs.len() < 2 => 0,
@@ -126,6 +147,9 @@ impl LogSource {
                 first.map_err(|error| (logs[0].clone(), error))?
             }
         };
+        if self.places.turns.is_some() {
+            return Ok(Some(self.files().clone()));
+        }
         self.places.left.extend(logs.drain(..first));
         Ok(logs.into_iter().next())
     }
@@ -150,8 +174,53 @@ impl LogSource {
                 *checkpoint = by_time(checkpoint);
             }
         }
-        self.source = Source::of(about, logs[first].clone(), Start::Saved(saved));
+        let (log, start) = (logs[first].clone(), Start::Saved(saved));
+        let last = saved.iter().map(|stream| stream.cursor.time).max();
+        let others = between(logs, first, last.unwrap_or_default());
+        if others.is_empty() {
+            self.source = Source::of(about, log, start);
+            return Ok(first);
+        }
+        let older = logs[..first].iter().filter(|log| !others.contains(log));
+        self.places.left.extend(older.cloned());
+        let mut turns = Turns::new(log, start, others);
+        if let Some(turn) = turns.next(saved) {
+            self.source = Source::of_turn(about, turn);
+            self.places.turns = Some(turns);
+        }
         Ok(first)
+    }
+
+    /// A turn of the open log ended; the next one begins. Returns whether one did.
+    fn next_turn(
+        &mut self,
+        mut turns: Turns,
+        about: &Description,
+        context: &mut ReadContext<'_>,
+        around: &mut Surroundings<'_>,
+    ) -> io::Result<bool> {
+        let Some((tailer, _)) = self.tailer_mut() else {
+            return Ok(false);
+        };
+        if !tailer.is_open() && choose::is_there(tailer.files()).unwrap_or(true) {
+            // It could not be opened; the next look tries again.
+            self.places.turns = Some(turns);
+            return Ok(false);
+        }
+        let saved = tailer.close(context)?;
+        let (left, held) = (tailer.files().clone(), tailer.held_since());
+        turns.ended(&left, held);
+        if held.is_none() && !self.places.left.contains(&left) {
+            self.places.left.push(left);
+        }
+        let Some(turn) = turns.next(saved) else {
+            return Ok(false);
+        };
+        self.close_files(about, around);
+        self.places.turns = Some(turns);
+        self.source = Source::of_turn(about, turn);
+        self.look(about, around);
+        Ok(true)
     }
 
     /// Decides, at a look, whether the files that are open are to be left once they are read.
@@ -196,32 +265,6 @@ impl LogSource {
         });
     }
 
-    /// Its files will be there once it is started.
-    pub(super) fn begin_later(&mut self, about: &Description, around: &mut Surroundings<'_>) {
-        self.report_gone(about, around.link);
-        self.begin(about, around);
-    }
-
-    /// Reports that the log of a container that does not run, or is not known to, is not there, if
-    /// reading was to resume in it.
-    pub fn report_gone(&mut self, about: &Description, link: &Link) {
-        let has_own_file = about.driver().is_none_or(LogDriver::has_own_file);
-        if !has_own_file || about.api() != Some(Api::Docker) {
-            return;
-        }
-        let Some((tailer, _)) = self.tailer_mut() else {
-            return;
-        };
-        if tailer.lose_saved(link) {
-            let (name, short_id) = about.names();
-            link.report(Event::Deleted(DeletedEvent::Log {
-                name,
-                short_id,
-                path: self.files().path.to_path_buf(),
-            }));
-        }
-    }
-
     /// Its files are there.
     pub(super) fn end_deletion(&mut self, about: &Description, link: &Link) {
         self.look_for_replacement(about, link);
@@ -230,30 +273,6 @@ impl LogSource {
         }
         self.deletion = Once::default();
         self.places.is_lost = false;
-    }
-
-    /// Reports and counts, at the first look, that the log was replaced while nothing was read, until
-    /// the runtime writes to it. While it is read, the file that was there before is open.
-    fn look_for_replacement(&mut self, about: &Description, link: &Link) {
-        if self.places.is_compared && !self.places.is_replaced {
-            return;
-        }
-        let is_known = self.places.is_replaced;
-        let started = about.runtime().started(about.found());
-        self.places.is_compared = started.is_none() || !is_new(self.files());
-        self.places.is_replaced = started.is_some_and(|started| is_replaced(self.files(), started));
-        if !self.places.is_replaced || is_known {
-            return;
-        }
-        if let Some((tailer, _)) = self.tailer_mut() {
-            tailer.lose_replaced(link);
-        }
-        let (name, short_id) = about.names();
-        link.report(Event::Deleted(DeletedEvent::Replaced {
-            name,
-            short_id,
-            path: self.files().path.to_path_buf(),
-        }));
     }
 
     /// Everything was read. If the driver writes elsewhere now, moves there; returns whether it
@@ -265,6 +284,9 @@ impl LogSource {
         context: &mut ReadContext<'_>,
         around: &mut Surroundings<'_>,
     ) -> io::Result<bool> {
+        if let Some(turns) = self.places.turns.take().filter(|turns| !turns.is_last) {
+            return self.next_turn(turns, about, context, around);
+        }
         if !self.places.is_over {
             return Ok(false);
         }
@@ -332,6 +354,18 @@ impl LogSource {
             false => Start::Saved(saved),
         }
     }
+}
+
+/// The logs that may have something between what is unread of the first one, whose last delivered
+/// entry is given.
+fn between(logs: &[LogFiles], first: usize, last: Timestamp) -> Vec<LogFiles> {
+    let is_between = |(index, log): &(usize, &LogFiles)| match index.cmp(&first) {
+        Ordering::Less => may_be_later(log, last),
+        Ordering::Equal => false,
+        Ordering::Greater => may_be_later(log, last) && !was_made_after(log, &logs[first]),
+    };
+    let others = logs.iter().enumerate().filter(is_between);
+    others.map(|(_, log)| log.clone()).collect()
 }
 
 /// What is known of a stream where its file is not at hand.

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::runtime::log_driver::LogDriver;
 use crate::source::api::streams::Streams;
 use crate::source::choose;
 use crate::source::describe::Description;
@@ -32,6 +33,7 @@ impl LogSource {
             || self.places.is_over
             || self.places.is_replaced
             || (self.has_work() && !self.places.is_compared)
+            || self.places.has_turns()
             || self.trouble.reason().is_some()
             || self.read_trouble.reason().is_some()
             || self.nowhere.is_to_be_reported()
@@ -71,4 +73,16 @@ impl LogSource {
             }),
         }
     }
+
+    /// Notes that its files are missing; whether it may have been started so recently that
+    /// they are still to come.
+    pub(super) fn may_still_come(&mut self, about: &Description, now: Instant) -> bool {
+        let since = *self.missing_since.get_or_insert(now);
+        may_have_file(about) && now.duration_since(since) < LOG_PATIENCE
+    }
+}
+
+/// Whether its driver writes a file, or is unknown.
+fn may_have_file(about: &Description) -> bool {
+    about.driver().is_none_or(LogDriver::has_own_file)
 }

@@ -5,6 +5,7 @@
 mod advice;
 mod api;
 mod asked;
+mod columns;
 mod containers;
 mod copied;
 mod db;
@@ -17,16 +18,15 @@ mod roots;
 mod rules;
 mod seen;
 
-use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use comfy_table::presets::NOTHING;
 use fluent_bit_container_logs::config::inert::Inert;
 use fluent_bit_container_logs::config::Config;
 
-use crate::terminal::{harmless, harmless_json};
+use crate::terminal::{harmless, harmless_json, width};
 use api::{ApiKind, ApiState};
 use asked::Said;
 use containers::{Containers, Group, State};
@@ -34,6 +34,9 @@ use fluent_bit_container_logs::runtime::Api;
 use fluent_bit_container_logs::telemetry::metrics::Unread;
 use remedy::Place;
 use report::Report;
+
+/// The heads of the table.
+const HEADS: [&str; 4] = ["NAME", "IMAGE", "DRIVER", "SOURCE"];
 
 /// A problem, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,7 +190,7 @@ pub fn run(config: &Config, is_json: bool, asks: bool) -> io::Result<ExitCode> {
                 .map(|line| format!("{}\n", harmless_json(line)));
             lines.collect()
         }
-        false => page(&survey, &around),
+        false => page(&survey, &around, width()),
     };
     io::stdout().lock().write_all(text.as_bytes())?;
     Ok(match survey.is_all_read() {
@@ -196,11 +199,12 @@ pub fn run(config: &Config, is_json: bool, asks: bool) -> io::Result<ExitCode> {
     })
 }
 
-fn page(survey: &Survey, around: &Around) -> String {
+/// The page for a terminal with these columns, or for none.
+fn page(survey: &Survey, around: &Around, width: Option<usize>) -> String {
     let mut page = String::new();
     let groups = &survey.containers.groups;
     for group in groups.iter().filter(|group| group.is_shown) {
-        put_group(&mut page, group);
+        put_group(&mut page, group, width);
     }
     // Podman's API is of no interest on a machine without Podman.
     let is_used = |api: Api| {
@@ -211,33 +215,31 @@ fn page(survey: &Survey, around: &Around) -> String {
         })
     };
     for (api, state) in survey.apis.iter().filter(|(api, _)| is_used(*api)) {
-        let what = format!("{}'s API", api.title());
-        put(
-            &mut page,
-            format_args!("{what:<14}{}\n", harmless(&state.text)),
-        );
+        let line = format!("{:<14}{}", format!("{}'s API", api.title()), state.text);
+        put(&mut page, &line, 14, width);
     }
     for Said { api, text, .. } in &around.said {
-        let what = format!("{} itself", api.title());
-        put(&mut page, format_args!("{what:<14}{}\n", harmless(text)));
+        let line = format!("{:<14}{text}", format!("{} itself", api.title()));
+        put(&mut page, &line, 14, width);
     }
     for (what, state) in [
         ("Notification", &around.notification),
         ("Open files", &around.open_files),
         ("DB", &around.db),
     ] {
-        put(&mut page, format_args!("{what:<14}{}\n", harmless(state)));
+        put(&mut page, &format!("{what:<14}{state}"), 14, width);
     }
-    put_findings(&mut page, &survey.findings, survey.containers.all().count());
+    put_findings(&mut page, survey, width);
     page
 }
 
-fn put(page: &mut String, arguments: std::fmt::Arguments<'_>) {
-    // Writing to a `String` never fails.
-    let _ = page.write_fmt(arguments);
+/// Adds a line, without what could control the terminal.
+fn put(page: &mut String, line: &str, indent: usize, width: Option<usize>) {
+    page.push_str(&columns::wrap(&harmless(line), indent, width));
+    page.push('\n');
 }
 
-fn put_group(page: &mut String, group: &Group) {
+fn put_group(page: &mut String, group: &Group, width: Option<usize>) {
     let state = match &group.state {
         State::Missing(_) => "not found".to_owned(),
         State::Unreadable(error) if group.seen.is_empty() => format!("cannot be read: {error}"),
@@ -253,30 +255,27 @@ fn put_group(page: &mut String, group: &Group) {
             more => format!("{}; {more} folders cannot be read", count(group.seen.len())),
         },
     };
-    let mut places: Vec<String> = group.places.iter().map(|place| shown(place)).collect();
+    let shown = |path: &PathBuf| path.display().to_string();
+    let mut places: Vec<String> = group.places.iter().map(shown).collect();
     if places.is_empty() {
         places.push(shown(&group.root));
     }
-    let state = harmless(&state);
-    put(
-        page,
-        format_args!("{}, {}: {state}\n", group.title, places.join(", ")),
-    );
+    let line = format!("{}, {}: {state}", group.title, places.join(", "));
+    put(page, &line, 2, width);
     let mut rows: Vec<[String; 4]> = group.seen.iter().map(|seen| seen.cells()).collect();
     rows.sort();
     if !rows.is_empty() {
+        columns::fit(&mut rows, HEADS, width);
         let mut table = comfy_table::Table::new();
         table.load_style(NOTHING).add_rows(rows);
-        table.set_header(["NAME", "IMAGE", "DRIVER", "SOURCE"]);
+        table.set_header(HEADS);
         for line in table.lines() {
-            put(page, format_args!(" {}\n", line.trim_end()));
+            page.push(' ');
+            page.push_str(line.trim_end());
+            page.push('\n');
         }
     }
     page.push('\n');
-}
-
-fn shown(path: &Path) -> String {
-    harmless(&path.display().to_string()).into_owned()
 }
 
 fn count(containers: usize) -> String {
@@ -287,7 +286,8 @@ fn count(containers: usize) -> String {
 }
 
 /// The problems; those with the same fix share one number.
-fn put_findings(page: &mut String, findings: &[Finding], containers: usize) {
+fn put_findings(page: &mut String, survey: &Survey, width: Option<usize>) {
+    let (findings, containers) = (&survey.findings, survey.containers.all().count());
     for (is_fatal, head) in [(true, "Cannot be read:"), (false, "Worth knowing:")] {
         let mut groups: Vec<(&Finding, Vec<&str>)> = Vec::new();
         for finding in findings
@@ -306,21 +306,16 @@ fn put_findings(page: &mut String, findings: &[Finding], containers: usize) {
         if groups.is_empty() {
             continue;
         }
-        put(page, format_args!("\n{head}\n"));
+        page.push('\n');
+        put(page, head, 0, width);
         for (number, (finding, about)) in groups.iter().enumerate() {
-            let problem = harmless(&finding.problem);
             let reason = finding
                 .reason
                 .map_or(String::new(), |reason| format!(" [{}]", reason.as_str()));
-            put(
-                page,
-                format_args!(
-                    "{:3}. {}: {problem}{reason}\n",
-                    number + 1,
-                    harmless(&enumerate(about))
-                ),
-            );
-            put(page, format_args!("     -> {}\n", harmless(&finding.fix)));
+            let (number, about) = (number + 1, enumerate(about));
+            let line = format!("{number:3}. {about}: {}{reason}", finding.problem);
+            put(page, &line, 5, width);
+            put(page, &format!("     -> {}", finding.fix), 8, width);
         }
     }
     if !findings.iter().any(|finding| finding.is_fatal) {
@@ -341,7 +336,7 @@ fn enumerate(about: &[&str]) -> String {
         .collect::<Vec<_>>()
         .join(", ");
     if about.len() > SHOWN {
-        put(&mut text, format_args!(" and {} more", about.len() - SHOWN));
+        text += &format!(" and {} more", about.len() - SHOWN);
     }
     text
 }

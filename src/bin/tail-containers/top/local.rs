@@ -151,7 +151,7 @@ impl Rates {
             lines,
             total: total.delivered.records,
         };
-        let name = Table::name_of_total(rows.len());
+        let name = Table::name_of_total(rows.len() as u64);
         Table {
             rows,
             total: row(name, String::new(), &total, rate),

@@ -22,6 +22,8 @@ pub struct Metrics {
     containers: BTreeMap<Key, Row>,
     /// Their sums, by input.
     totals: BTreeMap<String, Row>,
+    /// How many containers there are now, if that is said: those that are gone keep their series.
+    count: Option<u64>,
     /// What is wrong with an input as a whole: how bad, which input, and what.
     troubles: Vec<(u8, String, String)>,
 }
@@ -42,6 +44,9 @@ impl Metrics {
                 }
                 None => {
                     match series.name {
+                        "containers" => {
+                            *metrics.count.get_or_insert(0) += series.value as u64;
+                        }
                         "buffered_bytes" => {
                             buffered.entry(input.clone()).or_default().0 = series.value
                         }
@@ -90,7 +95,7 @@ impl Metrics {
         });
         let rows: Vec<Row> = rows.collect();
         let mut total = Row {
-            name: Table::name_of_total(rows.len()),
+            name: Table::name_of_total(self.count.unwrap_or(rows.len() as u64)),
             ..Row::default()
         };
         for (input, sum) in &self.totals {

@@ -166,7 +166,7 @@ impl Table {
     }
 
     /// What the sum is called.
-    pub fn name_of_total(containers: usize) -> String {
+    pub fn name_of_total(containers: u64) -> String {
         match containers {
             1 => "total of 1 container".to_owned(),
             count => format!("total of {count} containers"),

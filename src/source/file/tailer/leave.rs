@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
 use crate::delivery::link::Link;
+use crate::format::position::Timestamp;
+use crate::pipeline::hold_back::HoldBack;
 use crate::source::file::feed::ReadContext;
 use crate::source::file::rotation::Start;
 use crate::source::file::tailer::Tailer;
@@ -42,11 +44,23 @@ impl Tailer {
         while self.rotation.files.open.len() > 1 {
             self.finish_front(context)?;
         }
-        if let Some(last) = self.rotation.files.open.front_mut() {
+        // It is read again, and may still be written.
+        let is_whole = !self.feed.assembler.holds_back();
+        if let Some(last) = self.rotation.files.open.front_mut().filter(|_| is_whole) {
             self.feed.take_rest(last, context)?;
         }
         self.flush_open(context.link);
         Ok(self.hand_over())
+    }
+
+    /// Holds these entries back; see [`crate::pipeline::hold_back`].
+    pub fn hold_back(&mut self, which: HoldBack) {
+        self.feed.assembler.hold_back(which);
+    }
+
+    /// The time of the first entry that was held back.
+    pub fn held_since(&self) -> Option<Timestamp> {
+        self.feed.assembler.held_since()
     }
 
     /// Whether a file is missing that another look tells more about.

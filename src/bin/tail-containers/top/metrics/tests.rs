@@ -54,6 +54,17 @@ fn figures_are_those_of_each_container_and_of_all_inputs() {
     assert!(total.rate == 0.0 && table.troubles.is_empty());
 }
 
+/// Without series of their own, and with some of containers that are gone.
+#[test]
+fn the_number_of_containers_is_that_of_now() {
+    let more = "\
+fluentbit_container_logs_containers{name=\"logs\",source=\"file\"} 250
+fluentbit_container_logs_containers{name=\"users\",source=\"file\"} 1
+";
+    let table = metrics(&(TEXT.to_owned() + more)).table(None);
+    assert_eq!(table.total.name, "total of 251 containers");
+}
+
 #[test]
 fn rates_are_since_the_last_answer_and_survive_a_reload() {
     let before = metrics(TEXT);

@@ -18,7 +18,7 @@ fn table(rows: Vec<Row>) -> Table {
     Table {
         origin: Origin::Here,
         total: Row {
-            name: Table::name_of_total(rows.len()),
+            name: Table::name_of_total(rows.len() as u64),
             ..Row::default()
         },
         rows,
