@@ -13,6 +13,7 @@
 //! become readable.
 
 mod beginning;
+mod gone;
 
 use std::io;
 use std::sync::Arc;
