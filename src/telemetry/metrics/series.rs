@@ -19,17 +19,6 @@ use crate::runtime::id::ContainerId;
 use crate::telemetry::account::{About, Account, Figures};
 use crate::telemetry::throttle::Once;
 
-/// Labels of a container's series. The id comes last and has twelve characters, or none while it is
-/// unknown, because cmetrics looks up series by a hash of the concatenated values.
-pub(super) const CONTAINER_LABELS: &[&str] = &[
-    "container_name",
-    "namespace",
-    "pod",
-    "container",
-    "image",
-    "container_id",
-];
-
 /// Number of containers that ever get series, as a multiple of those that may have them at a
 /// time.
 const TURNOVER: usize = 10;
