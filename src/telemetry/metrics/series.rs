@@ -140,6 +140,15 @@ impl ContainerSeries {
 
 /// Labels of a container's series. The id comes last and has twelve characters, or none while it is
 /// unknown, because cmetrics looks up series by a hash of the concatenated values.
+pub const CONTAINER_LABELS: &[&str] = &[
+    "container_name",
+    "namespace",
+    "pod",
+    "container",
+    "image",
+    "container_id",
+];
+
 /// The values of `CONTAINER_LABELS`. The id, the last one, is empty while it is unknown.
 fn labels_of(account: &Account) -> Vec<String> {
     let About {
