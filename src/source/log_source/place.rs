@@ -6,20 +6,18 @@
 //! local                     [ ..... the place where the driver writes now ..... ]
 //! ```
 
-use std::cmp::Ordering;
 use std::io;
 
 use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
 use crate::delivery::link::Link;
-use crate::format::position::Timestamp;
 use crate::runtime::{Found, LogFiles};
 use crate::source::choose::{self, choose, Choice, FileState};
 use crate::source::describe::Description;
-use crate::source::file::extent::{have_read, log_of, may_be_later, was_made_after};
+use crate::source::file::extent::{have_read, log_of, was_made_after};
 use crate::source::file::feed::ReadContext;
 use crate::source::file::rotation::Start;
 use crate::source::follow::Follow;
-use crate::source::log_source::turns::Turns;
+use crate::source::log_source::turns::{between, Turns};
 use crate::source::log_source::{facts, watch_log_folder, LogSource, Source};
 use crate::source::services::Surroundings;
 use crate::telemetry::event::deleted::DeletedEvent;
@@ -354,18 +352,6 @@ impl LogSource {
             false => Start::Saved(saved),
         }
     }
-}
-
-/// The logs that may have something between what is unread of the first one, whose last delivered
-/// entry is given.
-fn between(logs: &[LogFiles], first: usize, last: Timestamp) -> Vec<LogFiles> {
-    let is_between = |(index, log): &(usize, &LogFiles)| match index.cmp(&first) {
-        Ordering::Less => may_be_later(log, last),
-        Ordering::Equal => false,
-        Ordering::Greater => may_be_later(log, last) && !was_made_after(log, &logs[first]),
-    };
-    let others = logs.iter().enumerate().filter(is_between);
-    others.map(|(_, log)| log.clone()).collect()
 }
 
 /// What is known of a stream where its file is not at hand.
