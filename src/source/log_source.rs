@@ -13,6 +13,7 @@
 //! become readable.
 
 mod beginning;
+mod gone;
 
 use std::cell::RefCell;
 use std::io;

@@ -6,22 +6,18 @@
 //! local                     [ ..... the place where the driver writes now ..... ]
 //! ```
 
-use std::cmp::Ordering;
 use std::io;
 
 use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
 use crate::delivery::link::Link;
-use crate::format::position::Timestamp;
-use crate::runtime::log_driver::LogDriver;
-use crate::runtime::{Api, Found, LogFiles};
+use crate::runtime::{Found, LogFiles};
 use crate::source::choose::{self, Choice, FileState};
 use crate::source::describe::Description;
-use crate::source::file::extent::{have_read, log_of, may_be_later, was_made_after};
+use crate::source::file::extent::{have_read, log_of, was_made_after};
 use crate::source::file::feed::ReadContext;
-use crate::source::file::replaced::{is_new, is_replaced};
 use crate::source::file::rotation::Start;
 use crate::source::follow::Follow;
-use crate::source::log_source::turns::Turns;
+use crate::source::log_source::turns::{between, Turns};
 use crate::source::log_source::{decide, watch_log_folder, LogSource, Source};
 use crate::source::services::Surroundings;
 use crate::telemetry::event::deleted::DeletedEvent;
@@ -267,32 +263,6 @@ impl LogSource {
         });
     }
 
-    /// Its files will be there once it is started.
-    pub(super) fn begin_later(&mut self, about: &Description, around: &mut Surroundings<'_>) {
-        self.report_gone(about, around.link);
-        self.begin(about, around);
-    }
-
-    /// Reports that the log of a container that does not run, or is not known to, is not there, if
-    /// reading was to resume in it.
-    pub fn report_gone(&mut self, about: &Description, link: &Link) {
-        let has_own_file = about.driver().is_none_or(LogDriver::has_own_file);
-        if !has_own_file || about.api() != Some(Api::Docker) {
-            return;
-        }
-        let Some((tailer, _)) = self.tailer_mut() else {
-            return;
-        };
-        if tailer.lose_saved(link) {
-            let (name, short_id) = about.names();
-            link.report(Event::Deleted(DeletedEvent::Log {
-                name,
-                short_id,
-                path: self.files().path.to_path_buf(),
-            }));
-        }
-    }
-
     /// Its files are there.
     pub(super) fn end_deletion(&mut self, about: &Description, link: &Link) {
         self.look_for_replacement(about, link);
@@ -301,30 +271,6 @@ impl LogSource {
         }
         self.deletion = Once::default();
         self.places.is_lost = false;
-    }
-
-    /// Reports and counts, at the first look, that the log was replaced while nothing was read, until
-    /// the runtime writes to it. While it is read, the file that was there before is open.
-    fn look_for_replacement(&mut self, about: &Description, link: &Link) {
-        if self.places.is_compared && !self.places.is_replaced {
-            return;
-        }
-        let is_known = self.places.is_replaced;
-        let started = about.runtime().started(about.found());
-        self.places.is_compared = started.is_none() || !is_new(self.files());
-        self.places.is_replaced = started.is_some_and(|started| is_replaced(self.files(), started));
-        if !self.places.is_replaced || is_known {
-            return;
-        }
-        if let Some((tailer, _)) = self.tailer_mut() {
-            tailer.lose_replaced(link);
-        }
-        let (name, short_id) = about.names();
-        link.report(Event::Deleted(DeletedEvent::Replaced {
-            name,
-            short_id,
-            path: self.files().path.to_path_buf(),
-        }));
     }
 
     /// Everything was read. If the driver writes elsewhere now, moves there; returns whether it
@@ -406,18 +352,6 @@ impl LogSource {
             false => Start::Saved(saved),
         }
     }
-}
-
-/// The logs that may have something between what is unread of the first one, whose last delivered
-/// entry is given.
-fn between(logs: &[LogFiles], first: usize, last: Timestamp) -> Vec<LogFiles> {
-    let is_between = |(index, log): &(usize, &LogFiles)| match index.cmp(&first) {
-        Ordering::Less => may_be_later(log, last),
-        Ordering::Equal => false,
-        Ordering::Greater => may_be_later(log, last) && !was_made_after(log, &logs[first]),
-    };
-    let others = logs.iter().enumerate().filter(is_between);
-    others.map(|(_, log)| log.clone()).collect()
 }
 
 /// What is known of a stream where its file is not at hand.

@@ -11,11 +11,14 @@
 //! a later turn, from the start of the log on, where what was delivered is known by its time. Where
 //! a log has unread entries shows in a turn that holds back all of them.
 
+use std::cmp::Ordering;
+
 use crate::delivery::checkpoint::ContainerCheckpoint;
 use crate::format::position::Timestamp;
 use crate::pipeline::hold_back::HoldBack;
 use crate::runtime::LogFiles;
 use crate::source::describe::Description;
+use crate::source::file::extent::{may_be_later, was_made_after};
 use crate::source::file::rotation::Start;
 use crate::source::log_source::Source;
 
@@ -110,6 +113,18 @@ impl Turns {
             log.files != *files || held.is_some()
         });
     }
+}
+
+/// The logs that may have something between what is unread of the first one, whose last delivered
+/// entry is given.
+pub(super) fn between(logs: &[LogFiles], first: usize, last: Timestamp) -> Vec<LogFiles> {
+    let is_between = |(index, log): &(usize, &LogFiles)| match index.cmp(&first) {
+        Ordering::Less => may_be_later(log, last),
+        Ordering::Equal => false,
+        Ordering::Greater => may_be_later(log, last) && !was_made_after(log, &logs[first]),
+    };
+    let others = logs.iter().enumerate().filter(is_between);
+    others.map(|(_, log)| log.clone()).collect()
 }
 
 impl Source {
