@@ -299,6 +299,13 @@ fn entries_that_journald_removed_before_they_were_read_are_reported() {
     journald.vacuum("1K");
     let mut dockerd = journald.writer("dockerd", 0);
     write_lines(&mut dockerd, &id, 300..400);
+    // Until the first one is there, the journal is empty, and the API would be asked.
+    let has_entries = || {
+        let mut journal = library().open(Some(&journald.folder())).expect("a journal");
+        journal.seek(Seek::Head).expect("a seek");
+        journal.step().unwrap_or(false)
+    };
+    wait_until(PATIENCE, "an entry", has_entries);
     let collector = start(&root, &journald, &[("DB", &db)]);
     collector.wait("what is left", |collector| collector.count() >= 100);
     assert_eq!(numbers(&collector, &id), (300..400).collect::<Vec<u32>>());
