@@ -95,6 +95,9 @@ impl Container {
             self.rate.has_read(bytes, now);
             if progress == Progress::End {
                 journaled.has_caught_up();
+                if let Some(here) = around.journal.turned_over() {
+                    journaled.is_read_up_to(here, context.link);
+                }
             } else {
                 journaled.is_behind();
             }

@@ -96,6 +96,7 @@ pub struct SharedJournal {
     trouble: Trouble<()>,
     /// Files were added or removed since all was read last.
     has_changed: bool,
+    turned_over: Option<JournalPlace>,
     losses: Losses,
 }
 
@@ -112,6 +113,7 @@ impl SharedJournal {
             probed: None,
             trouble: Trouble::paced(),
             has_changed: false,
+            turned_over: None,
             losses: Losses::default(),
         }
     }
@@ -170,6 +172,7 @@ impl SharedJournal {
         }
         if self.members.is_empty() {
             (self.all, self.own) = (Resumed::default(), Resumed::default());
+            self.turned_over = None;
         }
     }
 
@@ -215,12 +218,22 @@ impl SharedJournal {
     /// The last entry up to which all live containers were read, if files were removed or added
     /// since this was asked last and everything was read.
     pub fn take_turn_over(&mut self, read: Progress) -> Option<JournalPlace> {
-        if read != Progress::End || !std::mem::take(&mut self.has_changed) {
+        if read != Progress::End || !self.has_changed {
             return None;
         }
         let scan = self.all.scan.as_mut()?;
+        // There is none as long as nothing was read and the file that it was at is gone.
         scan.note_end();
-        scan.at()
+        let at = scan.at()?;
+        self.has_changed = false;
+        self.turned_over = Some(at);
+        Some(at)
+    }
+
+    /// The last entry when that was asked last. A container that has caught up since has read up
+    /// to there, too.
+    pub fn turned_over(&self) -> Option<JournalPlace> {
+        self.turned_over
     }
 
     /// Reads what a container has not taken yet, from `from` on. When that begins, `is_behind`
@@ -326,6 +339,8 @@ impl SharedJournal {
         let scan = match &mut resumed.scan {
             Some(scan) => scan,
             none => {
+                // Nobody tells what changed meanwhile.
+                self.has_changed = true;
                 let to = resumed.at.map_or(from, Seek::To);
                 let mut scan = Scan::begin(self.open()?, of.as_ref(), to)?;
                 if let Some(at) = &resumed.at {
