@@ -292,9 +292,9 @@ fn a_log_that_was_replaced_under_a_running_container_is_said_counted_and_checked
         assert!(is_all_read, "{page}");
         log.set_started("2023-11-14T22:13:19Z");
         let copy = beside(&log.log, "copy");
-        fs::copy(&log.log, &copy).unwrap();
-        if is_empty {
-            fs::write(&copy, "").unwrap();
+        match is_empty {
+            true => fs::write(&copy, "").unwrap(),
+            false => drop(fs::copy(&log.log, &copy).unwrap()),
         }
         fs::rename(copy, &log.log).unwrap();
         // It is lost.
@@ -320,4 +320,46 @@ fn a_log_that_was_replaced_under_a_running_container_is_said_counted_and_checked
         let (page, is_all_read) = check(kept.root.path(), &[]);
         assert!(is_all_read, "{page}");
     }
+}
+
+/// A cron job that empties every log is common, and so is a rotation before it: the file was made
+/// after the container's start, and is empty.
+#[test]
+fn a_log_that_was_truncated_under_a_running_container_is_not_taken_for_replaced() {
+    let kept = Kept::new();
+    let mut log = kept.root.container('a', "web");
+    log.set_started("2023-11-14T22:13:19Z");
+    write(&mut log, 0..10);
+    assert_eq!(kept.read(10), numbers(0..10));
+    let file = fs::File::options().write(true).open(&log.log).unwrap();
+    file.set_len(0).unwrap();
+    // As if the truncation were an hour after the rotation.
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(3600);
+    file.set_modified(later).unwrap();
+    let (page, is_all_read) = check(kept.root.path(), &[]);
+    assert!(is_all_read && !page.contains("replaced by hand"), "{page}");
+    let collector = kept.start();
+    looked(&kept.root, &collector);
+    assert_eq!(collector.metric("containers_unread"), 0.0);
+    let messages = stopped(collector);
+    let said = |text: &String| text.contains("was replaced by hand");
+    assert!(!messages.iter().any(said), "{messages:#?}");
+}
+
+/// `mv LOG LOG.keep; cp LOG.keep LOG` while dockerd writes on, and the plugin starts for the first
+/// time: the lines are in the file that was renamed.
+#[test]
+fn at_the_first_start_the_original_of_a_copy_is_read_on() {
+    let kept = Kept::new();
+    let mut log = kept.root.container('a', "web");
+    write(&mut log, 0..10);
+    let original = beside(&log.log, "keep");
+    fs::rename(&log.log, &original).unwrap();
+    fs::copy(&original, &log.log).unwrap();
+    write(&mut log, 10..20);
+    let collector = kept.start();
+    assert_eq!(collector.wait_texts(20), numbers(0..20));
+    write(&mut log, 20..30);
+    assert_eq!(collector.wait_texts(30), numbers(0..30));
+    stopped_with(collector, 0, 0);
 }

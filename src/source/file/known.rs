@@ -183,11 +183,18 @@ pub fn begins_like_later(file: &Head<'_>, later: &[Head<'_>]) -> io::Result<bool
     let is_alike = file.file.is_renamed && !is_hole(head);
     for other in later {
         let begins = other.read()?.is_some_and(|other| other.starts_with(head));
-        if begins && (is_alike || is_beginning_of(file.file, other.file)?) {
+        // The original, which the runtime may still write to, while its copy has its name.
+        let is_original = file.file.is_renamed && is_older(file.file.id, other.file.id);
+        if begins && !is_original && (is_alike || is_beginning_of(file.file, other.file)?) {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Whether a file was certainly made before another one.
+fn is_older(one: FileId, other: FileId) -> bool {
+    one.birth != 0 && one.birth < other.birth
 }
 
 /// The same by all that is in the files, as their heads do not tell: others begin with a hole, too,

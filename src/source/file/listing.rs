@@ -316,7 +316,7 @@ fn is_regular(stat: &Statx) -> bool {
     FileType::from_raw_mode(stat.stx_mode.into()) == FileType::RegularFile
 }
 
-fn modified(stat: &Statx) -> u64 {
+pub(super) fn modified(stat: &Statx) -> u64 {
     let time = Timestamp {
         seconds: stat.stx_mtime.tv_sec,
         nanos: stat.stx_mtime.tv_nsec,

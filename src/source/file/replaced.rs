@@ -41,13 +41,20 @@ pub fn is_new(log: &LogFiles) -> bool {
     stat.is_some_and(|(id, size)| size == 0 && !is_old(id))
 }
 
+/// Whether a file was written to, or truncated, after it was made.
+fn is_written_since(path: &SafePath, id: FileId) -> bool {
+    let stat = path.stat();
+    stat.is_ok_and(|stat| listing::modified(&stat) > id.birth.saturating_add(DELAY))
+}
+
 fn is_old(id: FileId) -> bool {
     wall_clock().since_epoch() > id.birth.saturating_add(DELAY)
 }
 
 fn is_made_by_hand(path: &SafePath, id: FileId, size: u64) -> bool {
     if size == 0 {
-        return is_old(id);
+        // One that was truncated had been written to.
+        return is_old(id) && !is_written_since(path, id);
     }
     let Ok(Examined::Log { first, .. }) = examine(path, id, None) else {
         return false;

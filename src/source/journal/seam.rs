@@ -27,8 +27,7 @@ pub enum Seek {
 }
 
 /// An open journal: its entries in order, and where reading is in it. To be used and dropped on
-/// the thread that opened it. An error of one call leaves it as it was, unless
-/// [`is_lasting`] says otherwise.
+/// the thread that opened it. An error of one call leaves it as it was.
 pub trait Journal {
     /// Only entries that have one of these fields from now on, `NAME=value`; all if there are none.
     fn select(&mut self, fields: &[&[u8]]) -> io::Result<()>;
