@@ -861,9 +861,9 @@ fn messages_and_metrics_name_a_container_by_its_pod_and_the_id_that_crictl_shows
             .collect::<Vec<_>>()
     };
     let first = log.id()[..12].to_owned();
-    collector.wait("the metrics", |collector| {
-        labels(collector) == [format!("shop/web-1/app {first}")]
-    });
+    // Name, namespace, pod, container, image (which is not on the disk) and id.
+    let series = [format!("shop/web-1/app shop web-1 app  {first}")];
+    collector.wait("the metrics", |collector| labels(collector) == series);
     log.restart();
     log.line("line 1");
     collector.wait_texts(2);
@@ -873,11 +873,7 @@ fn messages_and_metrics_name_a_container_by_its_pod_and_the_id_that_crictl_shows
     collector.wait("the damage", |collector| {
         collector.has_logged("not a valid log record")
     });
-    assert_eq!(
-        labels(&collector),
-        [format!("shop/web-1/app {first}")],
-        "one series for all runs"
-    );
+    assert_eq!(labels(&collector), series, "one series for all runs");
     std::fs::remove_dir_all(log.dir.parent().expect("the pod")).expect("remove");
     collector.wait("the end", |collector| collector.has_logged("is gone"));
     let (_, messages) = collector.stop();
@@ -907,7 +903,8 @@ fn a_container_whose_id_is_unknown_is_named_without_one() {
         collector.has_logged("not a valid log record")
     });
     let labels = collector.labels("container_records_total");
-    assert_eq!(labels, [["shop/web-1/app", ""]]);
+    let series = ["shop/web-1/app", "shop", "web-1", "app", "", ""];
+    assert_eq!(labels, [series]);
     let (_, messages) = collector.stop();
     assert_eq!(named_otherwise(&messages, &["id unknown"]), [""; 0]);
 }
