@@ -625,10 +625,9 @@ fn the_demo_shows_records_and_leaves_nothing_running() {
             "no record within a minute"
         );
         let of_the_demo = [folder.path(), root.path()].map(|path| path.display().to_string());
-        assert!(
-            is_any_told_of(&of_the_demo),
-            "the host has a folder of the demo on its command line"
-        );
+        // Between the last lines and what comes from then on, the host begins.
+        let what = "a host with a folder of the demo on its command line";
+        wait_until(PATIENCE, what, || is_any_told_of(&of_the_demo));
         kill_process(Pid::from_child(&demo), signal).expect("our child");
         // Until everybody who has the pipe is gone.
         shown.for_each(drop);
