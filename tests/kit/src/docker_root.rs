@@ -56,8 +56,7 @@ impl DockerRoot {
         let dir = self.path().join("containers").join(&id);
         std::fs::create_dir(&dir).expect("a container's folder");
         let host_config = serde_json::json!({"LogConfig": {"Type": "json-file", "Config": {}}});
-        std::fs::write(dir.join("hostconfig.json"), host_config.to_string())
-            .expect("hostconfig.json");
+        replace(&dir, "hostconfig.json", &host_config);
         let writer = LogWriter {
             log: dir.join(format!("{id}-json.log")),
             id,
@@ -69,6 +68,13 @@ impl DockerRoot {
         writer.write_config(name, true);
         writer
     }
+}
+
+/// Writes a file of a container by rename, as dockerd does: a reader sees all of it or nothing.
+fn replace(dir: &Path, name: &str, text: &serde_json::Value) {
+    let temporary = dir.join(format!(".tmp-{name}123"));
+    std::fs::write(&temporary, text.to_string()).expect("the folder is ours");
+    std::fs::rename(temporary, dir.join(name)).expect("the folder is ours");
 }
 
 /// Plays dockerd for one container.
@@ -106,9 +112,7 @@ impl LogWriter {
             "State": {"Running": is_running},
             "LogPath": "",
         });
-        let temporary = self.dir.join(".tmp-config.v2.json123");
-        std::fs::write(&temporary, config.to_string()).expect("temporary config");
-        std::fs::rename(temporary, self.dir.join("config.v2.json")).expect("config.v2.json");
+        replace(&self.dir, "config.v2.json", &config);
     }
 
     /// Says in `config.v2.json` when the container was created.
@@ -117,7 +121,7 @@ impl LogWriter {
         let config = std::fs::read(&path).expect("config.v2.json");
         let mut config: serde_json::Value = serde_json::from_slice(&config).expect("JSON");
         config["Created"] = time.into();
-        std::fs::write(path, config.to_string()).expect("config.v2.json");
+        replace(&self.dir, "config.v2.json", &config);
     }
 
     /// Says in `config.v2.json` when the container, which runs, was started.
@@ -126,7 +130,7 @@ impl LogWriter {
         let config = std::fs::read(&path).expect("config.v2.json");
         let mut config: serde_json::Value = serde_json::from_slice(&config).expect("JSON");
         config["State"]["StartedAt"] = time.into();
-        std::fs::write(path, config.to_string()).expect("config.v2.json");
+        replace(&self.dir, "config.v2.json", &config);
     }
 
     /// Opens the log as at a container's start: created or appended to.
