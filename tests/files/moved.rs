@@ -97,6 +97,17 @@ fn assert_short_lived_are_read(collector: &Collector, data_root: &Path, known: u
     });
 }
 
+/// The collector, if it goes on, and how many of its `seen` lines another one will not have.
+fn left(collector: Collector, is_live: bool, seen: usize) -> (usize, Option<Collector>) {
+    match is_live {
+        true => (0, Some(collector)),
+        false => {
+            collector.stop();
+            (seen, None)
+        }
+    }
+}
+
 #[test]
 fn a_data_root_that_moves_to_another_disk_is_read_on_without_a_repeat() {
     for is_mounted_over in [false, true] {
@@ -269,13 +280,7 @@ fn a_backup_that_is_copied_over_the_log_repeats_nothing_live_and_after_a_restart
             write(&mut log, kept..50);
             let collector = Collector::start(root.path(), &options);
             assert_eq!(collector.wait_texts(50), numbers(0..50));
-            let (first, collector) = match is_live {
-                true => (0, Some(collector)),
-                false => {
-                    collector.stop();
-                    (50, None)
-                }
-            };
+            let (first, collector) = left(collector, is_live, 50);
             fs::write(&log.log, &backup).expect("it is ours");
             write(&mut log, 50..50 + written);
             let collector = collector.unwrap_or_else(|| Collector::start(root.path(), &options));
@@ -318,13 +323,7 @@ fn a_folder_that_is_restored_from_a_backup_repeats_nothing_live_and_after_a_rest
         write(&mut log, 65..74);
         let collector = Collector::start(root.path(), &options);
         assert_eq!(collector.wait_texts(74), numbers(0..74));
-        let (first, collector) = match is_live {
-            true => (0, Some(collector)),
-            false => {
-                collector.stop();
-                (74, None)
-            }
-        };
+        let (first, collector) = left(collector, is_live, 74);
         if is_new {
             fs::remove_dir_all(&log.dir).expect("it is ours");
             copy(&backup, &log.dir);
@@ -359,13 +358,7 @@ fn a_log_that_is_truncated_after_the_clock_was_set_back_is_read_whole() {
         write(&mut log, 0..50);
         let collector = Collector::start(root.path(), &options);
         assert_eq!(collector.wait_texts(50), numbers(0..50));
-        let (first, collector) = match is_live {
-            true => (0, Some(collector)),
-            false => {
-                collector.stop();
-                (50, None)
-            }
-        };
+        let (first, collector) = left(collector, is_live, 50);
         fs::write(&log.log, "").expect("it is ours");
         log.set_year(AFTER - 1);
         write(&mut log, 50..80);

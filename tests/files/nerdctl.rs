@@ -20,6 +20,18 @@ fn machine() -> (tempfile::TempDir, std::path::PathBuf) {
     (machine, root)
 }
 
+/// A machine with a folder of logs, to which a container has written a line.
+fn with_log_path() -> (tempfile::TempDir, std::path::PathBuf, NerdctlContainer) {
+    let (machine, root) = machine();
+    let logs = machine.path().join("logs");
+    fs::create_dir(&logs).expect("a folder");
+    let path = logs.join("web.log").display().to_string();
+    let options = [("log-path", &*path)];
+    let mut web = NerdctlContainer::with(&root, "default", 'a', "web", "json-file", &options);
+    web.line("1");
+    (machine, logs, web)
+}
+
 fn start(machine: &Path, more: &[(&str, &str)]) -> Collector {
     let auto = ("Nerdctl_Root", "auto");
     Collector::start(machine, &[more, &[auto], &OPTIONS[..]].concat())
@@ -114,13 +126,7 @@ fn rotated_files_are_read_in_the_order_of_rising_numbers_over_a_restart() {
 
 #[test]
 fn a_log_that_log_path_puts_elsewhere_is_read_there() {
-    let (machine, root) = machine();
-    let logs = machine.path().join("logs");
-    fs::create_dir(&logs).expect("a folder");
-    let path = logs.join("web.log").display().to_string();
-    let options = [("log-path", &*path)];
-    let mut web = NerdctlContainer::with(&root, "default", 'a', "web", "json-file", &options);
-    web.line("1");
+    let (machine, _logs, mut web) = with_log_path();
     let collector = start(machine.path(), &[]);
     assert_eq!(collector.wait_texts(1), ["1"]);
     web.rotate(3);
@@ -130,13 +136,7 @@ fn a_log_that_log_path_puts_elsewhere_is_read_there() {
 
 #[test]
 fn a_log_path_in_a_folder_that_does_not_exist_here_is_said_with_that_folder() {
-    let (machine, root) = machine();
-    let logs = machine.path().join("logs");
-    fs::create_dir(&logs).expect("a folder");
-    let path = logs.join("web.log").display().to_string();
-    let options = [("log-path", &*path)];
-    let mut web = NerdctlContainer::with(&root, "default", 'a', "web", "json-file", &options);
-    web.line("1");
+    let (machine, logs, web) = with_log_path();
     web.start(&[]);
     let aside = machine.path().join("aside");
     fs::rename(&logs, &aside).expect("a move");

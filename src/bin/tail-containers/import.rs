@@ -81,11 +81,8 @@ fn read(path: &Path) -> rusqlite::Result<Vec<TailPosition>> {
     let mut statement = database.prepare(ROWS)?;
     let rows = statement.query_map([], |row| {
         let number = |column| row.get::<_, i64>(column).map(|number| number.max(0) as u64);
-        Ok(TailPosition {
-            name: row.get::<_, String>(0)?.into(),
-            inode: number(1)?,
-            offset: number(2)?,
-        })
+        let name = row.get::<_, String>(0)?;
+        Ok(TailPosition::new(Path::new(&name), number(1)?, number(2)?))
     })?;
     rows.collect()
 }

@@ -13,12 +13,27 @@ use crate::source::file::listing::ListedFile;
 /// A row of the table `in_tail_files`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TailPosition {
-    /// The name of the file, as `Path` of `tail` matched it.
-    pub name: PathBuf,
-    /// The file's inode number.
-    pub inode: u64,
-    /// Bytes from the start of the file.
-    pub offset: u64,
+    /// Where the file is; `None` if that folder is gone.
+    folder: Option<PathBuf>,
+    inode: u64,
+    offset: u64,
+}
+
+impl TailPosition {
+    /// A file by its name, as `Path` of `tail` matched it, and its inode number, with the bytes
+    /// from its start that were delivered.
+    pub fn new(name: &Path, inode: u64, offset: u64) -> TailPosition {
+        TailPosition {
+            folder: folder_of(name),
+            inode,
+            offset,
+        }
+    }
+
+    /// Whether it is of a file in this folder: inode numbers are of one file system.
+    fn is_in(&self, folder: Option<&Path>) -> bool {
+        folder.is_some() && self.folder.as_deref() == folder
+    }
 }
 
 /// What `tail` knows of a log.
@@ -46,16 +61,15 @@ pub struct Resumed {
 /// Finds the place among the files of a log, oldest first. If `tail` had not finished a rotated
 /// file, it is there: what `tail` has delivered of later files is repeated.
 pub fn find(files: &[ListedFile], rows: &[TailPosition]) -> io::Result<Known> {
-    let is_beside = |row: &TailPosition| {
-        let folder = folder_of(&row.name);
-        folder.is_some() && files.iter().any(|file| folder_of(&file.path) == folder)
-    };
-    let mut known = match rows.iter().any(is_beside) {
-        true => Known::Gone,
-        false => Known::Nothing,
-    };
-    for file in files.iter().filter(|file| !file.rank.is_gzip) {
-        let Some(row) = rows.iter().find(|row| is_of(row, file)) else {
+    let mut known = Known::Nothing;
+    for file in files {
+        let folder = folder_of(&file.path);
+        let mut beside = rows.iter().filter(|row| row.is_in(folder.as_deref()));
+        let is_of = |row: &&TailPosition| row.inode == file.id.inode;
+        if matches!(known, Known::Nothing) && beside.clone().next().is_some() {
+            known = Known::Gone;
+        }
+        let Some(row) = beside.find(is_of).filter(|_| !file.rank.is_gzip) else {
             continue;
         };
         let mut generation = Generation::open_listed(file)?;
@@ -80,12 +94,6 @@ pub fn find(files: &[ListedFile], rows: &[TailPosition]) -> io::Result<Known> {
         }
     }
     Ok(known)
-}
-
-/// Whether a row is of this file: inode numbers are of one file system, so the folder must be
-/// the same.
-fn is_of(row: &TailPosition, file: &ListedFile) -> bool {
-    row.inode == file.id.inode && folder_of(&row.name) == folder_of(&file.path)
 }
 
 /// The folder of a file, or, if `path` is a link, of the file it leads to.
