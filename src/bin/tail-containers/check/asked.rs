@@ -84,7 +84,7 @@ pub fn compare(asked: Asked, containers: &Containers, findings: &mut Vec<Finding
                 && seen.driver != inspected.log_driver
         }) {
             let problem = format!(
-                "its files say log driver {}, and {title}'s daemon says {}",
+                "its files name the log driver {}, but {title}'s daemon {}",
                 seen.driver, inspected.log_driver
             );
             let about = format!("container {}", seen.name);
@@ -104,7 +104,8 @@ pub fn compare(asked: Asked, containers: &Containers, findings: &mut Vec<Finding
             1 => ("it", "it is"),
             _ => ("them", "they are"),
         };
-        let problem = format!("{title}'s daemon has {it}, but {is} in no folder that is read");
+        let problem =
+            format!("{title}'s daemon has {it}, but {is} in none of the folders that are read");
         findings.push(Finding::fatal(about, problem, fix(api)));
     }
     let known: HashSet<String> = listed.iter().map(ToString::to_string).collect();
@@ -113,10 +114,10 @@ pub fn compare(asked: Asked, containers: &Containers, findings: &mut Vec<Finding
         api,
         has_answered: true,
         text: match unseen.len() {
-            0 => format!("lists {}, and all of them are found", count(listed.len())),
-            1 => format!("lists {}, of which 1 is not found", count(listed.len())),
+            0 => format!("lists {}; all of them are found here", count(listed.len())),
+            1 => format!("lists {}; 1 of them is not found here", count(listed.len())),
             more => format!(
-                "lists {}, of which {more} are not found",
+                "lists {}; {more} of them are not found here",
                 count(listed.len())
             ),
         },
@@ -150,10 +151,10 @@ fn report_unknown(
         findings.push(Finding::minor(
             format!("container {}", seen.name),
             format!(
-                "{title}'s daemon does not have it: its folder is left, or that of another daemon"
+                "{title}'s daemon does not have it: its folder is a remnant, or belongs to another daemon"
             ),
             format!(
-                "remove {}, or give the root and the socket of one daemon",
+                "remove {}, or set the root and the socket of the same daemon",
                 seen.dir.display()
             ),
         ));
