@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use fluent_bit_container_logs::config::Config;
 use fluent_bit_container_logs::runtime::id::ContainerId;
+use fluent_bit_container_logs::runtime::log_driver::PODMANS_FILE_DRIVER;
 use fluent_bit_container_logs::runtime::Api;
 
 use super::api::Daemon;
@@ -81,7 +82,7 @@ pub fn compare(asked: Asked, containers: &Containers, findings: &mut Vec<Finding
         if let Some(seen) = here.filter(|seen| {
             !seen.driver.is_empty()
                 && !inspected.log_driver.is_empty()
-                && seen.driver != inspected.log_driver
+                && as_reported(api, &seen.driver) != inspected.log_driver
         }) {
             let problem = format!(
                 "its files name the log driver {}, but {title}'s daemon {}",
@@ -121,6 +122,15 @@ pub fn compare(asked: Asked, containers: &Containers, findings: &mut Vec<Finding
                 count(listed.len())
             ),
         },
+    }
+}
+
+/// How a daemon reports a log driver: Podman's service presents its own `k8s-file` as Docker's
+/// `json-file`.
+fn as_reported(api: Api, driver: &str) -> &str {
+    match (api, driver) {
+        (Api::Podman, PODMANS_FILE_DRIVER) => "json-file",
+        (_, driver) => driver,
     }
 }
 
