@@ -524,13 +524,13 @@ fn check_shows_the_logs_of_earlier_drivers() {
     assert_shown(
         root.path(),
         "local",
-        "local; until its log driver was changed: file",
+        "local; before its log driver was changed: file",
     );
     daemon.start_with("journald");
     assert_shown(
         root.path(),
         "journald",
-        "nowhere: log driver journald keeps no file, and Journal_Path is off, and Docker_Socket is off; until its log driver was changed: file, local",
+        "nowhere: log driver journald keeps no file, and Journal_Path is off, and Docker_Socket is off; before its log driver was changed: file, local",
     );
     assert!(!daemon.id().is_empty());
 }

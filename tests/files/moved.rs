@@ -129,7 +129,7 @@ fn a_data_root_that_moves_to_another_disk_is_read_on_without_a_repeat() {
         write(&mut log, 200..300);
         assert_eq!(collector.wait_texts(300), numbers(0..300));
         collector.wait("a message", |collector| {
-            collector.has_logged("is another folder than before")
+            collector.has_logged("is now a different folder")
         });
         log.rotate(3, true);
         write(&mut log, 300..350);
