@@ -196,10 +196,14 @@ impl LogSource {
         let saved = tailer.close(context)?;
         let (left, held) = (tailer.files().clone(), tailer.held_since());
         turns.ended(&left, held);
+        let turn = turns.next(saved);
+        if turns.is_last {
+            report_change(&left, about, around.link);
+        }
         if held.is_none() {
             self.places.leave(left);
         }
-        let Some(turn) = turns.next(saved) else {
+        let Some(turn) = turn else {
             return Ok(false);
         };
         self.close_files(about, around);
@@ -296,15 +300,7 @@ impl LogSource {
         if logs.is_empty() {
             logs.push(left.clone());
         }
-        let (name, short_id) = about.names();
-        around.link.report(Event::DriverChanged {
-            name,
-            short_id,
-            path: left.path.to_path_buf(),
-            driver: about
-                .driver()
-                .map_or_else(String::new, |driver| driver.name.clone()),
-        });
+        report_change(&left, about, around.link);
         self.places.is_over = false;
         let start = self.start_in(&logs[0], &left, &saved);
         self.places.leave(left);
@@ -344,4 +340,16 @@ impl LogSource {
             false => Start::Saved(saved),
         }
     }
+}
+
+/// Reports that a log was read up to where its driver was changed.
+fn report_change(left: &LogFiles, about: &Description, link: &Link) {
+    let (name, short_id) = about.names();
+    let driver = about.driver().map(|driver| driver.name.clone());
+    link.report(Event::DriverChanged {
+        name,
+        short_id,
+        path: left.path.to_path_buf(),
+        driver: driver.unwrap_or_default(),
+    });
 }
