@@ -115,15 +115,19 @@ docs:
 dashboard:
 	@scripts/check-dashboard
 
-# Containers, rotations and hot reloads for MINUTES; `make test` has one minute of it.
+# Containers, rotations and hot reloads for MINUTES, then the journal, rotated and vacuumed, for as
+# long; `make test` has one minute of it.
 soak: deps test-deps all
 	SOAK_MINUTES=$(MINUTES) $(WITH_PLUGIN) cargo test --test host -- --nocapture soak::
+	SOAK_MINUTES=$(MINUTES) cargo test --test runtimes -- --nocapture journal_soak::
 
-# Kills each kind of host KILLS times under load; `make test` has fewer kills.
+# Kills each kind of host KILLS times under load, and one that reads systemd's journal; `make test`
+# has fewer kills.
 KILLS ?= 200
 SEED ?= 1
 kill: deps test-deps all
 	KILLS=$(KILLS) SEED=$(SEED) $(WITH_PLUGIN) cargo test --test host -- --nocapture kill::
+	KILLS=$(KILLS) SEED=$(SEED) $(WITH_PLUGIN) cargo test --test runtimes -- --nocapture journal_kills::
 
 # Random histories of containers' folders against a model; history N has the seed SEED + N.
 HISTORIES ?= 20000
