@@ -1,9 +1,11 @@
-//! Whether a file holds an earlier state of its log: a backup was copied over it, or into its place.
+//! Whether a file holds an earlier state of its log: a backup was copied over it, or into its place,
+//! under whatever name of the log.
 //! What was delivered is then told by the times of its entries. They tell nothing by themselves,
 //! since a clock may be set back; one of these must hold as well:
 //!
 //! - The file begins with an entry with which it, or one before it, began when it was read.
-//! - Its first entry is older than the file.
+//! - It was overwritten, or nothing is known of what was read, and its first entry is older than the
+//!   file.
 
 use std::io;
 
@@ -24,12 +26,15 @@ pub fn is_older_inside(file: &Generation) -> io::Result<bool> {
     Ok(first.is_some_and(|first| first.since_epoch().saturating_add(OLDER) < birth))
 }
 
-/// Whether the front file, which was truncated and of which nothing has been read since, holds what
-/// was read before.
+/// Whether the front file, of which nothing has been read since it was found or truncated, holds
+/// what was read before.
 pub fn is_front_known(files: &OpenFiles) -> io::Result<bool> {
     let Some(front) = files.open.front() else {
         return Ok(false);
     };
     let head = front.head_now()?.unwrap_or_default();
-    Ok(front.began_like(&head) || files.seen.has_begun_with(&head) || is_older_inside(front)?)
+    if files.seen.has_first_of(&head) {
+        return Ok(true);
+    }
+    Ok(front.is_overwritten && (front.began_like(&head) || is_older_inside(front)?))
 }
