@@ -22,6 +22,7 @@ mod journal;
 mod journal_and_api;
 mod journal_kills;
 mod journal_losses;
+mod journal_places;
 mod journal_soak;
 mod kubernetes;
 mod local_files;

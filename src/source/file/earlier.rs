@@ -1,10 +1,11 @@
-//! Whether a file holds an earlier state of its log: a backup was copied over it, or into its place.
+//! Whether a file holds an earlier state of its log: a backup was copied over it, or into its place,
+//! under whatever name of the log.
 //! What was delivered is then told by the times of its entries. They tell nothing by themselves,
 //! since a clock may be set back; one of these must hold as well:
 //!
 //! - The file begins with an entry with which it, or one before it, began when it was read.
-//! - Its first entry is older than the file, unless the file is the one that was read, and its entries
-//!   were written to it when they say.
+//! - Nothing is known of what was read, and its first entry is older than the file, unless the file is
+//!   the one that was read, and its entries were written to it when they say.
 
 use std::io;
 use std::time::{Duration, UNIX_EPOCH};
@@ -50,12 +51,13 @@ pub fn is_set_back(file: &Generation, saved: &ContainerCheckpoint) -> io::Result
     Ok(is_written_then && read.is_some_and(|read| last <= read))
 }
 
-/// Whether the front file, which was truncated and of which nothing has been read since, holds what
-/// was read before. Its age tells nothing: it is that of the file before the truncation.
+/// Whether the front file, of which nothing has been read since it was found or truncated, holds
+/// what was read before. The age of a truncated one tells nothing: it is that before the truncation.
 pub fn is_front_known(files: &OpenFiles) -> io::Result<bool> {
     let Some(front) = files.open.front() else {
         return Ok(false);
     };
     let head = front.head_now()?.unwrap_or_default();
-    Ok(front.began_like(&head) || files.seen.has_begun_with(&head))
+    let is_front_again = front.is_overwritten && front.began_like(&head);
+    Ok(is_front_again || files.seen.has_first_of(&head))
 }
