@@ -17,7 +17,7 @@ cargo clippy --workspace --all-targets -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
 endef
 
-.PHONY: all check kill model picture reproducible docs deps lint-deps test-deps demo test test-runtimes bench miri fuzz sanitize soak lint clean
+.PHONY: all check kill model picture reproducible docs dashboard deps lint-deps test-deps demo test test-runtimes bench miri fuzz sanitize soak lint clean
 .NOTPARALLEL:
 
 all:
@@ -110,6 +110,10 @@ picture: deps test-deps all
 # The documentation as a site with search, below target/book.
 docs:
 	@scripts/docs
+
+# The dashboard against Grafana's own types, which npm gives.
+dashboard:
+	@scripts/check-dashboard
 
 # Containers, rotations and hot reloads for MINUTES, then the journal, rotated and vacuumed, for as
 # long; `make test` has one minute of it.
