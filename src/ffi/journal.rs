@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 use std::sync::Arc;
 
 use libc::{c_char, c_int, c_void};
@@ -40,6 +40,7 @@ type OfHandle = unsafe extern "C" fn(Handle) -> c_int;
 
 type Open = unsafe extern "C" fn(*mut Handle, c_int) -> c_int;
 type OpenDirectory = unsafe extern "C" fn(*mut Handle, *const c_char, c_int) -> c_int;
+type OpenFiles = unsafe extern "C" fn(*mut Handle, *const *const c_char, c_int) -> c_int;
 type Close = unsafe extern "C" fn(Handle);
 type SetDataThreshold = unsafe extern "C" fn(Handle, usize) -> c_int;
 type AddMatch = unsafe extern "C" fn(Handle, *const c_void, usize) -> c_int;
@@ -52,6 +53,7 @@ type EnumerateData = unsafe extern "C" fn(Handle, *mut *const c_void, *mut usize
 struct Functions {
     open: Open,
     open_directory: OpenDirectory,
+    open_files: OpenFiles,
     close: Close,
     set_data_threshold: SetDataThreshold,
     add_match: AddMatch,
@@ -112,6 +114,7 @@ fn load() -> Result<Functions, String> {
     Ok(Functions {
         open: function!(c"sd_journal_open", Open),
         open_directory: function!(c"sd_journal_open_directory", OpenDirectory),
+        open_files: function!(c"sd_journal_open_files", OpenFiles),
         close: function!(c"sd_journal_close", Close),
         set_data_threshold: function!(c"sd_journal_set_data_threshold", SetDataThreshold),
         add_match: function!(c"sd_journal_add_match", AddMatch),
@@ -143,34 +146,30 @@ pub fn library() -> Arc<dyn JournalLibrary> {
 
 impl JournalLibrary for Libsystemd {
     fn open(&self, folder: Option<&Path>) -> io::Result<Box<dyn Journal>> {
-        let functions = functions()?;
-        let handler = Handler::set()?;
-        let mut handle = null_mut();
         let folder = folder
             .map(|folder| CString::new(folder.as_os_str().as_bytes()))
             .transpose()?;
-        let opened = guarded(&handler, || match &folder {
+        let mut opened = SdJournal::open_with(|functions, handle| match &folder {
             // SAFETY: `handle` is written on success; the path is NUL-terminated.
             Some(folder) => unsafe {
-                (functions.open_directory)(&mut handle, folder.as_ptr(), ALL_MACHINES)
+                (functions.open_directory)(handle, folder.as_ptr(), ALL_MACHINES)
             },
             // SAFETY: as above.
-            None => unsafe { (functions.open)(&mut handle, ALL_MACHINES) },
+            None => unsafe { (functions.open)(handle, ALL_MACHINES) },
+        })?;
+        opened.prepare()?;
+        Ok(Box::new(opened))
+    }
+
+    fn check(&self, file: &Path) -> io::Result<()> {
+        let file = CString::new(file.as_os_str().as_bytes())?;
+        let files = [file.as_ptr(), null()];
+        let opened = SdJournal::open_with(|functions, handle| {
+            // SAFETY: `handle` is written on success; the path is NUL-terminated, and NULL ends
+            // the list of paths.
+            unsafe { (functions.open_files)(handle, files.as_ptr(), 0) }
         });
-        if handle.is_null() {
-            result(opened?)?;
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let mut opened_journal = SdJournal {
-            functions,
-            handle,
-            handler,
-            notices: -1,
-            data: Vec::new(),
-        };
-        result(opened?)?;
-        opened_journal.prepare()?;
-        Ok(Box::new(opened_journal))
+        opened.map(drop)
     }
 }
 
@@ -201,6 +200,26 @@ fn result(returned: c_int) -> io::Result<c_int> {
 }
 
 impl SdJournal {
+    fn open_with(open: impl FnOnce(&Functions, *mut Handle) -> c_int) -> io::Result<SdJournal> {
+        let functions = functions()?;
+        let handler = Handler::set()?;
+        let mut handle = null_mut();
+        let opened = guarded(&handler, || open(functions, &mut handle));
+        if handle.is_null() {
+            result(opened?)?;
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let journal = SdJournal {
+            functions,
+            handle,
+            handler,
+            notices: -1,
+            data: Vec::new(),
+        };
+        result(opened?)?;
+        Ok(journal)
+    }
+
     fn call(&mut self, function: OfHandle) -> io::Result<c_int> {
         // SAFETY: the handle is open, and used on this thread only.
         result(guarded(&self.handler, || unsafe { function(self.handle) })?)

@@ -1,10 +1,11 @@
 //! The folder of a root, of a container or the file of a log is replaced while we
 //! run, or while we are away: what was read is not read again, what is new is.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::{lchown, symlink, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use test_kit::collector::Collector;
 use test_kit::docker_root::{record, DockerRoot, LogWriter};
@@ -128,7 +129,7 @@ fn a_data_root_that_moves_to_another_disk_is_read_on_without_a_repeat() {
         write(&mut log, 200..300);
         assert_eq!(collector.wait_texts(300), numbers(0..300));
         collector.wait("a message", |collector| {
-            collector.has_logged("is another folder than before")
+            collector.has_logged("is now a different folder")
         });
         log.rotate(3, true);
         write(&mut log, 300..350);
@@ -343,6 +344,37 @@ fn a_folder_that_is_restored_from_a_backup_repeats_nothing_live_and_after_a_rest
         write(&mut log, 78..79);
         let texts = collector.wait_texts(79 - first);
         assert_eq!(texts, numbers(first..79), "{is_live} {is_new} {is_packed}");
+    }
+}
+
+/// A clock that was set back by an hour, of which the file that was truncated is older: what is written
+/// has its times, and is written then.
+#[test]
+fn a_log_that_is_truncated_long_after_it_was_made_is_read_whole_though_the_clock_was_set_back() {
+    for is_live in [true, false] {
+        let root = DockerRoot::new();
+        let db = root.path().join("positions.db").display().to_string();
+        let options = [QUICK, &[("DB", db.as_str())]].concat();
+        let mut log = root.container('a', "web");
+        log.set_year(AFTER);
+        write(&mut log, 0..50);
+        let collector = Collector::start(root.path(), &options);
+        assert_eq!(collector.wait_texts(50), numbers(0..50));
+        let (first, collector) = left(collector, is_live, 50);
+        fs::write(&log.log, "").expect("it is ours");
+        let hour = Duration::from_secs(3600);
+        for line in 50..80 {
+            let time = jiff::Timestamp::try_from(SystemTime::now() - hour).expect("a time");
+            log.piece("stdout", &format!("line {line}\n"), &format!("{time:.9}"));
+        }
+        let written = File::options()
+            .append(true)
+            .open(&log.log)
+            .expect("it is ours");
+        let now = SystemTime::now() - hour;
+        written.set_modified(now).expect("it is ours");
+        let collector = collector.unwrap_or_else(|| Collector::start(root.path(), &options));
+        assert_eq!(collector.wait_texts(80 - first), numbers(first..80));
     }
 }
 

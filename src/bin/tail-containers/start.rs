@@ -73,7 +73,7 @@ fn waits_for(config: &Config, survey: &Survey, is_named: bool) -> Vec<String> {
     let nothing = nothing.into_iter();
     match config.follow {
         true => nothing
-            .map(|nothing| format!("{nothing}; waiting (Ctrl-C ends)"))
+            .map(|nothing| format!("{nothing}; waiting (Ctrl-C to quit)"))
             .collect(),
         false if excluded.is_empty() || !is_named || config.selection.include.is_empty() => {
             Vec::new()
@@ -102,7 +102,7 @@ fn nothing(first: &Finding, others: usize) -> String {
 
 fn complaint(name: &str, has_containers: bool, survey: &Survey) -> String {
     if !has_containers {
-        return format!("no container is called {name}: there is none");
+        return format!("no container is called {name}: there are no containers");
     }
     let names = survey.containers.all().flat_map(|seen| &seen.names);
     let mut meant: Vec<String> = near(name, names.map(String::as_str))

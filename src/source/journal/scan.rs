@@ -170,6 +170,17 @@ impl Scan {
         Ok(true)
     }
 
+    /// Has the first entry after this place count as missing, if another one comes first. For a
+    /// scan of all that began in an empty journal.
+    pub fn expect_after(&mut self, place: JournalPlace) {
+        let mut last = self.last.iter_mut();
+        match last.find(|it| it.sequence == place.sequence) {
+            Some(last) if last.number < place.number => *last = place,
+            Some(_) => {}
+            None => self.last.push(place),
+        }
+    }
+
     /// How many entries were not in the journal since the last call, of containers and others.
     pub fn take_missing(&mut self) -> u64 {
         std::mem::take(&mut self.missing)

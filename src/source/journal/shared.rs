@@ -23,6 +23,7 @@ use crate::delivery::link::Link;
 use crate::runtime::id::ContainerId;
 use crate::source::journal::files::{look, off, open, probe};
 use crate::source::journal::losses::Losses;
+use crate::source::journal::resumed::Resumed;
 use crate::source::journal::scan::{Scan, Step};
 use crate::source::journal::seam::{Journal, JournalLibrary, Seek};
 use crate::source::journal::trust::Writer;
@@ -33,8 +34,8 @@ use crate::telemetry::trouble::Trouble;
 /// How long it is known whether the journal can be read.
 const AVAILABILITY_AGE: Duration = Duration::from_secs(2);
 
-/// How long to wait after a failure.
-const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval between two looks at the files while they are read.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The place of the first entry of all.
 fn first_place(journal: &mut dyn Journal) -> io::Result<Option<JournalPlace>> {
@@ -59,28 +60,6 @@ pub enum Progress {
     Failed,
 }
 
-/// A scan that is opened again after a failure.
-#[derive(Default)]
-struct Resumed {
-    scan: Option<Scan>,
-    /// Where it is to be opened again.
-    at: Option<JournalPlace>,
-    /// Failures since the last entry that could be read.
-    failures: u32,
-    /// Not before this time.
-    retry: Option<Instant>,
-}
-
-impl Resumed {
-    /// Notes how far it came.
-    fn note_place(&mut self) {
-        let at = self.scan.as_ref().and_then(Scan::at);
-        if at.is_some() && at != self.at {
-            (self.at, self.failures) = (at, 0);
-        }
-    }
-}
-
 /// The journal of a reader.
 pub struct SharedJournal {
     library: Option<Arc<dyn JournalLibrary>>,
@@ -97,6 +76,8 @@ pub struct SharedJournal {
     /// Files were added or removed since all was read last.
     has_changed: bool,
     turned_over: Option<JournalPlace>,
+    /// When the files were looked at last.
+    looked: Option<Instant>,
     losses: Losses,
 }
 
@@ -114,6 +95,7 @@ impl SharedJournal {
             trouble: Trouble::paced(),
             has_changed: false,
             turned_over: None,
+            looked: None,
             losses: Losses::default(),
         }
     }
@@ -272,8 +254,13 @@ impl SharedJournal {
                 Err(error) => return self.fail(&error, link),
             };
             self.owner = Some(container);
-            if let (Seek::To(place), Some(first)) = (from, first) {
-                is_behind(place.sequence == first.sequence && place.number + 1 < first.number);
+            match (from, first, &mut self.all.scan) {
+                (Seek::To(place), Some(first), _) => {
+                    is_behind(place.sequence == first.sequence && place.number + 1 < first.number);
+                }
+                // The next entry will tell.
+                (Seek::To(place), None, Some(all)) => all.expect_after(place),
+                _ => {}
             }
         }
         let read = self.read(
@@ -310,13 +297,10 @@ impl SharedJournal {
                     .end(|| link.report(Event::Journal(JournalEvent::Readable)));
                 progress
             }
-            Err(error) => {
-                resumed.note_place();
-                resumed.scan = None;
-                resumed.failures += 1;
-                resumed.retry = Some(Instant::now() + RETRY_INTERVAL);
-                self.fail(&error, link)
-            }
+            Err(error) => match resumed.note_failure(Instant::now()) {
+                true => Progress::More,
+                false => self.fail(&error, link),
+            },
         }
     }
 
@@ -350,10 +334,16 @@ impl SharedJournal {
                 none.insert(scan)
             }
         };
-        if scan.refresh()? {
-            self.has_changed = true;
-            // libsystemd passes over files that it cannot open.
-            look(&self.path)?;
+        let has_changed = scan.refresh()?;
+        self.has_changed |= has_changed;
+        // libsystemd passes over files that it cannot open, and may not tell that there are any.
+        let now = Instant::now();
+        let is_due = |at| now.duration_since(at) >= LOOK_INTERVAL;
+        if let Some(library) = &self.library {
+            if has_changed || self.looked.is_none_or(is_due) {
+                self.looked = Some(now);
+                look(&**library, &self.path)?;
+            }
         }
         loop {
             if !link.queue.has_space() || link.is_stopping() {

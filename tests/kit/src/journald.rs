@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{kill_process, Pid, Signal};
 use tempfile::TempDir;
 
 use super::{holds_within, programs};
@@ -103,7 +104,7 @@ impl Journald {
     /// Begins a new file.
     pub fn rotate(&self) {
         let before = self.files();
-        self.signal("-USR2");
+        self.signal(Signal::USR2);
         let is_rotated = || self.files().len() > before.len();
         assert!(holds_within(START_DEADLINE, is_rotated), "{before:?}");
     }
@@ -127,10 +128,8 @@ impl Journald {
         self.await_socket().expect("journald");
     }
 
-    fn signal(&self, signal: &str) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args([signal, &id]).status();
-        assert!(sent.expect("kill").success());
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("our child");
     }
 
     /// A process with this name, of this user, that writes to it.

@@ -187,7 +187,7 @@ impl View {
         let dim = self.style(|style| style.add_modifier(Modifier::DIM));
         let (text, style) = match self.is_typing {
             true => (
-                format!("/{}▏  Enter keeps it, Esc ends it", self.filter),
+                format!("/{}▏  Enter keeps, Esc clears", self.filter),
                 Style::new(),
             ),
             false => (KEYS.to_owned(), dim),

@@ -26,6 +26,10 @@ impl JournalLibrary for Library {
             waker: std::fs::File::open("/dev/null")?,
         }))
     }
+
+    fn check(&self, _: &std::path::Path) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 struct Handle {
@@ -194,6 +198,24 @@ fn a_container_is_told_whether_entries_after_its_place_were_removed() {
             (Progress::End, Some(is_lost)),
             "{last}"
         );
+    }
+}
+
+/// Everything was removed, and nothing was written since.
+#[test]
+fn what_was_removed_from_an_empty_journal_is_reported_with_the_next_entry() {
+    for (next, generations) in [(9, 1), (4, 0)] {
+        let library = Library::default();
+        let (mut journal, link) = (joined(&library), link());
+        let from = (Seek::To(place(3)), None);
+        let container = (ContainerId::from_bytes(ID), 3);
+        let is_behind = |_| panic!("nothing is known yet");
+        let progress = journal.read_own(container, from, later(), &link, is_behind, |_, _| {});
+        assert_eq!(progress, Progress::End);
+        library.0.lock().unwrap().entries = vec![place(next)];
+        assert_eq!(read(&mut journal, &link), [next]);
+        let abandoned = link.accounts.total().abandoned;
+        assert_eq!(abandoned.generations, generations, "{next}");
     }
 }
 
