@@ -20,6 +20,7 @@ mod hybrid;
 mod image;
 mod journal;
 mod journal_and_api;
+mod journal_histories;
 mod journal_kills;
 mod journal_losses;
 mod journal_places;

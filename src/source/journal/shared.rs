@@ -197,19 +197,24 @@ impl SharedJournal {
         read
     }
 
-    /// The last entries, one of each sequence, up to which all live containers were read, if files
-    /// were removed or added since this was asked last and everything was read.
+    /// As [`ends`](SharedJournal::ends), if files were removed or added since this was asked last
+    /// and everything was read.
     pub fn take_turn_over(&mut self, read: Progress) -> Option<&[JournalPlace]> {
         if read != Progress::End || !self.has_changed {
             return None;
         }
-        let ends = self.all.scan.as_mut()?.ends();
+        let ends = self.ends();
         if ends.is_empty() {
             return None;
         }
         self.has_changed = false;
         self.turned_over = ends;
         Some(&self.turned_over)
+    }
+
+    /// The last entries, one of each sequence, up to which all live containers were read.
+    pub fn ends(&mut self) -> Vec<JournalPlace> {
+        self.all.scan.as_mut().map_or_else(Vec::new, Scan::ends)
     }
 
     /// The last entries when that was asked last. A container that has caught up since has read up

@@ -2,7 +2,7 @@
 //! it. It ends with this process; nothing of the machine's journal is read or written.
 
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{symlink, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::{kill_process, Pid, Signal};
 use tempfile::TempDir;
 
-use super::{holds_within, programs};
+use super::{compile, holds_within, programs};
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -40,6 +40,8 @@ struct Setup {
     is_persistent: bool,
     /// The namespace whose units it serves.
     namespace: Option<&'static str>,
+    /// Its clock can be set (`tests/kit/stepped_clock`); needs a C compiler.
+    has_clock: bool,
 }
 
 pub struct Journald {
@@ -76,6 +78,27 @@ impl Journald {
             namespace: Some(namespace),
             ..Setup::default()
         })
+    }
+
+    /// One whose clock can be set.
+    pub fn with_clock() -> Result<Journald, String> {
+        if programs("cc").next().is_none() {
+            return Err("no C compiler for a clock that can be set".to_owned());
+        }
+        Journald::start_with(Setup {
+            has_clock: true,
+            ..Setup::default()
+        })
+    }
+
+    /// Sets its clock: so many seconds from that of the machine.
+    pub fn set_clock(&self, seconds: i64) {
+        // It is mapped, and is not truncated.
+        let file = std::fs::File::options()
+            .write(true)
+            .open(clock(self.dir.path()));
+        let written = file.and_then(|file| file.write_all_at(&seconds.to_ne_bytes(), 0));
+        written.expect("it is ours");
     }
 
     fn start_with(setup: Setup) -> Result<Journald, String> {
@@ -140,9 +163,15 @@ impl Journald {
 
     /// Begins a new file.
     pub fn rotate(&self) {
-        let before = self.files();
+        let current = || {
+            let files = self.files();
+            let mut files = files.iter();
+            let system = files.find(|file| file.ends_with("system.journal"))?;
+            Some(system.metadata().ok()?.ino())
+        };
+        let before = current();
         self.signal(Signal::USR2);
-        let is_rotated = || self.files().len() > before.len();
+        let is_rotated = || current().is_some_and(|now| Some(now) != before);
         assert!(holds_within(START_DEADLINE, is_rotated), "{before:?}");
     }
 
@@ -289,7 +318,24 @@ fn spawn(dir: &Path, setup: Setup) -> Result<Child, String> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
+    if setup.has_clock {
+        let library = compile(
+            "stepped_clock/stepped_clock.c",
+            "stepped_clock.so",
+            &["-shared", "-fPIC"],
+        );
+        if !clock(dir).exists() {
+            std::fs::write(clock(dir), 0i64.to_ne_bytes()).map_err(|error| error.to_string())?;
+        }
+        command.env("STEPPED_CLOCK", clock(dir));
+        command.env("LD_PRELOAD", library);
+    }
     command.spawn().map_err(|error| error.to_string())
+}
+
+/// What its clock is off by.
+fn clock(dir: &Path) -> PathBuf {
+    dir.join("clock")
 }
 
 impl Drop for Journald {
