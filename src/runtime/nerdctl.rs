@@ -66,7 +66,7 @@ const CREATION: Duration = Duration::from_secs(5);
 /// How many containers of a data root are looked for to find out whether its database is the right
 /// one, and the reason reported if it is not.
 const MOST_LOOKS_FOR_DATABASE: usize = 16;
-const NONE_OF_THEM: &str = "it has none of the containers that nerdctl has";
+const NONE_OF_THEM: &str = "it has none of nerdctl's containers";
 
 /// The machine's data root.
 static SERVICE: Service = Service {
