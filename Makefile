@@ -17,7 +17,7 @@ cargo clippy --workspace --all-targets -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
 endef
 
-.PHONY: all check kill model picture reproducible docs deps lint-deps test-deps demo test test-runtimes bench miri fuzz sanitize soak lint clean
+.PHONY: all check kill model picture reproducible docs dashboard deps lint-deps test-deps demo test test-runtimes bench miri fuzz sanitize soak lint clean
 .NOTPARALLEL:
 
 all:
@@ -111,15 +111,23 @@ picture: deps test-deps all
 docs:
 	@scripts/docs
 
-# Containers, rotations and hot reloads for MINUTES; `make test` has one minute of it.
+# The dashboard against Grafana's own types, which npm gives.
+dashboard:
+	@scripts/check-dashboard
+
+# Containers, rotations and hot reloads for MINUTES, then the journal, rotated and vacuumed, for as
+# long; `make test` has one minute of it.
 soak: deps test-deps all
 	SOAK_MINUTES=$(MINUTES) $(WITH_PLUGIN) cargo test --test host -- --nocapture soak::
+	SOAK_MINUTES=$(MINUTES) cargo test --test runtimes -- --nocapture journal_soak::
 
-# Kills each kind of host KILLS times under load; `make test` has fewer kills.
+# Kills each kind of host KILLS times under load, and one that reads systemd's journal; `make test`
+# has fewer kills.
 KILLS ?= 200
 SEED ?= 1
 kill: deps test-deps all
 	KILLS=$(KILLS) SEED=$(SEED) $(WITH_PLUGIN) cargo test --test host -- --nocapture kill::
+	KILLS=$(KILLS) SEED=$(SEED) $(WITH_PLUGIN) cargo test --test runtimes -- --nocapture journal_kills::
 
 # Random histories of containers' folders against a model; history N has the seed SEED + N.
 HISTORIES ?= 20000

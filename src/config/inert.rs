@@ -117,7 +117,7 @@ impl Config {
                     .to_owned(),
             ),
             "namespace" | "pod" if ["podman", "nerdctl"].contains(&only) => {
-                Some(format!("containers of {only} are in no pod of Kubernetes"))
+                Some(format!("containers of {only} are never in a pod"))
             }
             "image" | "label" | "compose_project" | "compose_service" | "swarm_service"
                 if only == "cri" =>
@@ -165,7 +165,7 @@ mod tests {
             ),
             (
                 &[("Exclude", "pod=a"), ("Runtime", "podman")],
-                "Exclude pod=a: containers of podman are in no pod of Kubernetes",
+                "Exclude pod=a: containers of podman are never in a pod",
             ),
             (
                 &[("Exclude", "user=a")],

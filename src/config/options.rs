@@ -109,7 +109,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Docker_Root",
         kind: Kind::List,
         unset: Unset::Default(AUTO),
-        text: "Docker's data root (`docker info -f '{{.DockerRootDir}}'`), or several. Containers are found in its folder containers/ and, with userns-remap, in <uid>.<gid>/containers/. auto: the one that the running daemon's command line or /etc/docker/daemon.json sets, otherwise /var/lib/docker; and that of a snap. In a container these files are usually not visible: give the folder as it is mounted there.",
+        text: "Docker's data root (`docker info -f '{{.DockerRootDir}}'`), or several. Containers are found in its folder containers/ and, with userns-remap, in <uid>.<gid>/containers/. auto: the one that the running daemon's command line or /etc/docker/daemon.json sets, otherwise /var/lib/docker; and the one of the snap package. In a container, these files are usually not visible: give the folder as it is mounted there.",
         set: |config, given| given.folders().map(|roots| config.runtimes.docker_roots = roots),
     },
     OptionSpec {
@@ -130,7 +130,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Pod_Links",
         kind: Kind::Text,
         unset: Unset::Example("/host/var/log/containers"),
-        text: "The folder with the kubelet's links to the logs of pods; their names tell the containers' ids. Unset: containers/ next to Pod_Logs, or else /var/log/containers.",
+        text: "The folder with the kubelet's links to the logs of pods; their names contain the containers' ids. Unset: containers/ next to Pod_Logs, or else /var/log/containers.",
         set: |config, given| given.optional(|_| given.folder()).map(|links| config.runtimes.pod_links = links),
     },
     OptionSpec {
@@ -144,14 +144,14 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Podman_Users",
         kind: Kind::List,
         unset: Unset::Example("ada"),
-        text: "Users whose Podman containers are read from their home directories, or from where their storage.conf moves the storage: names, globs or all, of the users in /etc/passwd; and paths of home directories, whose last part may be a glob, for users who are not in it (LDAP). Unset: none, and no home directory is accessed. These users control the names and log contents of their containers; each record has the user's name under user.",
+        text: "Users whose Podman containers are read from their home directories, or from where their storage.conf moves the storage: names or globs of users in /etc/passwd, or all; for users who are not in it (LDAP), paths of home directories, whose last part may be a glob. Unset: none, and no home directory is accessed. These users control the names and log contents of their containers; each record has the user's name under user.",
         set: |config, given| UserChoice::parse(&given.list()).map(|users| config.runtimes.podman_users = users),
     },
     OptionSpec {
         name: "Nerdctl_Root",
         kind: Kind::Text,
         unset: Unset::Default(AUTO),
-        text: "The data root of nerdctl, for containerd without Kubernetes. auto: the data_root that /etc/nerdctl/nerdctl.toml sets, otherwise /var/lib/nerdctl. Images and labels are read from containerd's database: below the root of the containers that run, the root that /etc/containerd/config.toml sets, /var/lib/containerd, or containerd beside this data root.",
+        text: "The data root of nerdctl, for containerd without Kubernetes. auto: the data_root that /etc/nerdctl/nerdctl.toml sets, otherwise /var/lib/nerdctl. Images and labels are read from containerd's database, below the first of these that has it: the root of the running containers, the root that /etc/containerd/config.toml sets, /var/lib/containerd, or containerd beside this data root.",
         set: |config, given| given.folder_unless_auto().map(|root| config.runtimes.nerdctl_root = root),
     },
     OptionSpec {
@@ -172,7 +172,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Journal_Path",
         kind: Kind::Text,
         unset: Unset::Default(AUTO),
-        text: "Folder of systemd's journal, for containers whose log driver is journald (Docker's, and Podman's default on many systems). auto: that of this machine, in /var/log/journal and /run/log/journal. Nothing of it is read unless there is such a container. In a container, give the folder as it is mounted there. off: the journal is not read, and such containers are read through the API.",
+        text: "Folder of systemd's journal, for containers whose log driver is journald (Docker's, and Podman's default on many systems). auto: that of this machine, in /var/log/journal and /run/log/journal, with its namespaces. It is not read unless there is such a container. In a container, give the folder as it is mounted there; for a daemon whose unit has LogNamespace=, its subfolder <machine id>.<namespace>. off: the journal is not read, and such containers are read through the API.",
         set: |config, given| given.journal().map(|path| config.journal = path),
     },
     OptionSpec {
@@ -221,14 +221,14 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Read_From_Head",
         kind: Kind::Bool,
         unset: Unset::Default("on"),
-        text: "Whether lines written before the very first start are delivered. With off, none is, by its time: also of a container that was excluded then or appears later, and of a log that is restored from a backup. All later lines are delivered.",
+        text: "Whether to deliver lines that were written before the very first start. With off, every line whose timestamp is older is left out, even if its container was excluded then or appears later, or if its log is restored from a backup. All later lines are delivered.",
         set: |config, given| given.parsed(values::boolean).map(|is_on| config.read_from_head = is_on),
     },
     OptionSpec {
         name: TAG_TEMPLATE,
         kind: Kind::Text,
         unset: Unset::Example("docker.{name}"),
-        text: "A tag for each container, e.g. docker.{name}. Placeholders: {name} {id} {short_id} {image} {stream}, of Compose and Swarm {compose_project} {compose_service} {swarm_service} {swarm_task} {swarm_node}, for pods {namespace} {pod} {pod_uid}, for users' containers {user}, and {label:KEY} {env:NAME}. Unset: the input's Tag.",
+        text: "A tag for each container, e.g. docker.{name}. Placeholders: {name} {id} {short_id} {image} {stream}; for Compose and Swarm {compose_project} {compose_service} {swarm_service} {swarm_task} {swarm_node}; for pods {namespace} {pod} {pod_uid}; for users' containers {user}; and {label:KEY} {env:NAME}. Unset: the input's Tag.",
         set: |config, given| given.optional(values::tag_template).map(|template| config.tag_template = template),
     },
     OptionSpec {
@@ -249,14 +249,14 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Labels",
         kind: Kind::List,
         unset: Unset::Example("team"),
-        text: "Globs of container labels to add to records, under labels. Labels of Compose and Swarm always have keys of their own: compose_project, compose_service, swarm_service, swarm_task, swarm_node.",
+        text: "Globs that select the container labels to add to records, under labels. The labels of Compose and Swarm always have keys of their own: compose_project, compose_service, swarm_service, swarm_task, swarm_node.",
         set: |config, given| Globs::parse(&given.list()).map(|globs| config.metadata.labels = globs),
     },
     OptionSpec {
         name: "Label_Hints",
         kind: Kind::List,
         unset: Unset::Default("multiline"),
-        text: "Which container labels fluentbit.io/... take effect: exclude, merge_log, multiline (names of languages, or off), multiline_regex (regular expressions as well), parser, rate_limit, tag; all; or none. An image can set its own labels. By default only multiline with names is allowed, which changes only how the container's own lines are grouped. With the others, an image can hide its log, send it where other containers' logs are expected, set the keys of its records, or slow down reading; with parser, one line can block all of Fluent Bit. Allow them only if you trust the authors of the images.",
+        text: "Which of the container labels fluentbit.io/... take effect: exclude, merge_log, multiline (names of languages, or off), multiline_regex (regular expressions as well), parser, rate_limit, tag; all; or none. An image can set its own labels. By default only multiline with names is allowed, which changes only how the container's own lines are grouped. With the others, an image can hide its log, send it where other containers' logs are expected, set the keys of its records, or slow down reading; with parser, one line can block all of Fluent Bit. Allow them only if you trust the authors of the images.",
         set: |config, given| {
             config.label_hints = LabelHints::parse(given.list().iter().map(String::as_str))?;
             config.selection.allows_label = config.label_hints.allows(Hint::Exclude);
@@ -267,14 +267,14 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Env",
         kind: Kind::List,
         unset: Unset::Example("STAGE"),
-        text: "Globs of container environment variables to add to records, under env. Do not expose secrets.",
+        text: "Globs that select the container's environment variables to add to records, under env. Do not expose secrets.",
         set: |config, given| Globs::parse(&given.list()).map(|globs| config.metadata.env = globs),
     },
     OptionSpec {
         name: "Merge_Log",
         kind: Kind::Bool,
         unset: Unset::Default("off"),
-        text: "Whether a line that is a JSON object becomes fields of its record. The label fluentbit.io/merge_log (true or false) overrides this for one container, if Label_Hints allows merge_log.",
+        text: "Whether to turn a line that is a JSON object into fields of its record. The label fluentbit.io/merge_log (true or false) overrides this for one container, if Label_Hints allows merge_log.",
         set: |config, given| given.parsed(values::boolean).map(|is_on| config.merge.is_on = is_on),
     },
     OptionSpec {
@@ -288,7 +288,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Keep_Log",
         kind: Kind::Bool,
         unset: Unset::Default("off"),
-        text: "Whether to keep the original line under log when Merge_Log makes fields of it. It is always kept if one of its fields could not be added to the record.",
+        text: "Whether to keep the original line under log when Merge_Log turns it into fields. It is always kept if one of its fields could not be added to the record.",
         set: |config, given| given.parsed(values::boolean).map(|is_on| config.merge.keep_log = is_on),
     },
     OptionSpec {
@@ -323,7 +323,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Buffered_Limit",
         kind: Kind::Text,
         unset: Unset::Default(AUTO),
-        text: "Maximum size of the records that Fluent Bit holds in memory because its outputs have not taken them yet. Once it is reached, nothing is handed over until it holds less, and the log files are the buffer. auto: 24M, unless Mem_Buf_Limit or storage.type filesystem of the input bounds that memory. off: no limit.",
+        text: "Maximum size of the records that Fluent Bit holds in memory because its outputs have not sent them yet. Once it is reached, no more records are handed over until Fluent Bit holds less: the log files are the buffer. auto: 24M, unless Mem_Buf_Limit or storage.type filesystem of the input bounds that memory. off: no limit.",
         set: |config, given| given.buffered_limit(LEAST_BUFFERED_LIMIT).map(|limit| config.buffered_limit = limit),
     },
     OptionSpec {
@@ -355,14 +355,14 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Rescan_Interval",
         kind: Kind::Time,
         unset: Unset::Default("2s"),
-        text: "Time between rescans for containers and files that no change notification reported. Folders that are not watched are checked at every rescan, watched ones at every 30th (units: ms, s, m, h, d).",
+        text: "Time between rescans for containers and files that no change notification reported. Folders without notifications are checked at every rescan, those with them at every 30th. Units: ms, s, m, h, d.",
         set: |config, given| given.parsed(values::time).map(|time| config.rescan_interval = time),
     },
     OptionSpec {
         name: "Metrics_Per_Container",
         kind: Kind::Number,
         unset: Unset::Default("100"),
-        text: "Maximum number of containers that have metrics of their own at a time, and as many again that lost data; the totals include all containers. Fluent Bit keeps the series of removed containers, so up to ten times as many get series until it is restarted or reloaded. 0: none.",
+        text: "Maximum number of containers that have metrics of their own at a time, and again as many of those that lost data; the totals include all containers. Fluent Bit keeps the series of removed containers, so up to ten times as many containers get series before it is restarted or reloaded. 0: none.",
         set: |config, given| given.parsed(values::number).map(|most| config.metrics_per_container = most),
     },
 ];

@@ -162,7 +162,7 @@ pub(super) fn mode(text: &str) -> Result<Mode, String> {
 pub(super) fn key(text: &str, is_taken: bool) -> Result<String, String> {
     if is_taken {
         return Err(format!(
-            "`{text}` is a key that records already have; choose another"
+            "records already have the key `{text}`; choose another"
         ));
     }
     Ok(text.to_owned())
@@ -227,7 +227,7 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
 fn size_from(text: &str, least: usize) -> Result<usize, String> {
     match size(text)? {
         bytes if bytes < least => Err(format!(
-            "{bytes} bytes is too small, the minimum is {least}"
+            "{bytes} bytes is too small; the minimum is {least}"
         )),
         bytes => Ok(bytes),
     }

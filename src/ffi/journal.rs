@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 use std::sync::Arc;
 
 use libc::{c_char, c_int, c_void};
@@ -32,6 +32,9 @@ const LONGEST_FIELD: usize = 1 << 20;
 /// Of all machines: in a container, this machine's id may be another one than that of its host.
 const ALL_MACHINES: c_int = 0;
 
+/// `SD_JOURNAL_ALL_NAMESPACES`: of units with `LogNamespace=`, too.
+const ALL_NAMESPACES: c_int = 1 << 5;
+
 /// `SD_JOURNAL_INVALIDATE`: files were added or removed.
 const INVALIDATE: c_int = 2;
 
@@ -39,7 +42,9 @@ type Handle = *mut c_void;
 type OfHandle = unsafe extern "C" fn(Handle) -> c_int;
 
 type Open = unsafe extern "C" fn(*mut Handle, c_int) -> c_int;
+type OpenNamespace = unsafe extern "C" fn(*mut Handle, *const c_char, c_int) -> c_int;
 type OpenDirectory = unsafe extern "C" fn(*mut Handle, *const c_char, c_int) -> c_int;
+type OpenFiles = unsafe extern "C" fn(*mut Handle, *const *const c_char, c_int) -> c_int;
 type Close = unsafe extern "C" fn(Handle);
 type SetDataThreshold = unsafe extern "C" fn(Handle, usize) -> c_int;
 type AddMatch = unsafe extern "C" fn(Handle, *const c_void, usize) -> c_int;
@@ -51,7 +56,10 @@ type EnumerateData = unsafe extern "C" fn(Handle, *mut *const c_void, *mut usize
 /// The functions of libsystemd that are called.
 struct Functions {
     open: Open,
+    /// Since systemd 245, which has namespaces.
+    open_namespace: Option<OpenNamespace>,
     open_directory: OpenDirectory,
+    open_files: OpenFiles,
     close: Close,
     set_data_threshold: SetDataThreshold,
     add_match: AddMatch,
@@ -109,9 +117,15 @@ fn load() -> Result<Functions, String> {
     // Passes over fields whose compression the library lacks; since systemd 246.
     let enumerate = find(c"sd_journal_enumerate_available_data")
         .or_else(|_| find(c"sd_journal_enumerate_data"))?;
+    let open_namespace = find(c"sd_journal_open_namespace").ok();
+    // SAFETY: `sd-journal.h` gives the function this signature; not NULL.
+    let open_namespace = open_namespace
+        .map(|address| unsafe { std::mem::transmute::<*mut c_void, OpenNamespace>(address) });
     Ok(Functions {
         open: function!(c"sd_journal_open", Open),
+        open_namespace,
         open_directory: function!(c"sd_journal_open_directory", OpenDirectory),
+        open_files: function!(c"sd_journal_open_files", OpenFiles),
         close: function!(c"sd_journal_close", Close),
         set_data_threshold: function!(c"sd_journal_set_data_threshold", SetDataThreshold),
         add_match: function!(c"sd_journal_add_match", AddMatch),
@@ -143,34 +157,33 @@ pub fn library() -> Arc<dyn JournalLibrary> {
 
 impl JournalLibrary for Libsystemd {
     fn open(&self, folder: Option<&Path>) -> io::Result<Box<dyn Journal>> {
-        let functions = functions()?;
-        let handler = Handler::set()?;
-        let mut handle = null_mut();
         let folder = folder
             .map(|folder| CString::new(folder.as_os_str().as_bytes()))
             .transpose()?;
-        let opened = guarded(&handler, || match &folder {
+        let open = |functions: &Functions, handle| match (&folder, functions.open_namespace) {
             // SAFETY: `handle` is written on success; the path is NUL-terminated.
-            Some(folder) => unsafe {
-                (functions.open_directory)(&mut handle, folder.as_ptr(), ALL_MACHINES)
+            (Some(folder), _) => unsafe {
+                (functions.open_directory)(handle, folder.as_ptr(), ALL_MACHINES)
             },
+            // SAFETY: as above; NULL is no namespace in particular.
+            (None, Some(open)) => unsafe { open(handle, null(), ALL_MACHINES | ALL_NAMESPACES) },
             // SAFETY: as above.
-            None => unsafe { (functions.open)(&mut handle, ALL_MACHINES) },
-        });
-        if handle.is_null() {
-            result(opened?)?;
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let mut opened_journal = SdJournal {
-            functions,
-            handle,
-            handler,
-            notices: -1,
-            data: Vec::new(),
+            (None, None) => unsafe { (functions.open)(handle, ALL_MACHINES) },
         };
-        result(opened?)?;
-        opened_journal.prepare()?;
-        Ok(Box::new(opened_journal))
+        let mut opened = SdJournal::open_with(open)?;
+        opened.prepare()?;
+        Ok(Box::new(opened))
+    }
+
+    fn check(&self, file: &Path) -> io::Result<()> {
+        let file = CString::new(file.as_os_str().as_bytes())?;
+        let files = [file.as_ptr(), null()];
+        let opened = SdJournal::open_with(|functions, handle| {
+            // SAFETY: `handle` is written on success; the path is NUL-terminated, and NULL ends
+            // the list of paths.
+            unsafe { (functions.open_files)(handle, files.as_ptr(), 0) }
+        });
+        opened.map(drop)
     }
 }
 
@@ -201,6 +214,26 @@ fn result(returned: c_int) -> io::Result<c_int> {
 }
 
 impl SdJournal {
+    fn open_with(open: impl FnOnce(&Functions, *mut Handle) -> c_int) -> io::Result<SdJournal> {
+        let functions = functions()?;
+        let handler = Handler::set()?;
+        let mut handle = null_mut();
+        let opened = guarded(&handler, || open(functions, &mut handle));
+        if handle.is_null() {
+            result(opened?)?;
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let journal = SdJournal {
+            functions,
+            handle,
+            handler,
+            notices: -1,
+            data: Vec::new(),
+        };
+        result(opened?)?;
+        Ok(journal)
+    }
+
     fn call(&mut self, function: OfHandle) -> io::Result<c_int> {
         // SAFETY: the handle is open, and used on this thread only.
         result(guarded(&self.handler, || unsafe { function(self.handle) })?)

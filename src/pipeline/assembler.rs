@@ -118,12 +118,17 @@ impl Assembler {
     /// Ends this source after everything built was pushed, and returns where each stream
     /// resumes in the next one. Open lines are dropped here because they are read again there.
     pub fn handed_over(&mut self, here: StreamCheckpoint) -> ContainerCheckpoint {
-        let saved = Stream::ALL.map(|stream| self.checkpoint(stream, here));
+        let saved = self.position(here);
         self.pass_over(self.lines.source_bytes());
         self.lines.forget_lines();
         self.lines.set_multiline(&self.template.multiline);
         self.settle(ReadBytes::default(), [None, None]);
         saved
+    }
+
+    /// Where each stream resumes if everything up to `here` was taken.
+    pub fn position(&self, here: StreamCheckpoint) -> ContainerCheckpoint {
+        Stream::ALL.map(|stream| self.checkpoint(stream, here))
     }
 
     /// The time from which to request entries of both streams: that of the last entry up to

@@ -311,17 +311,17 @@ impl fmt::Display for Hides {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Hides::Containers | Hides::UsersContainers => {
-                "new containers in it are not read, all others are unaffected"
+                "new containers in it are not read; all others are unaffected"
             }
-            Hides::UnknownUser => "nothing of that user is read, all others are unaffected",
+            Hides::UnknownUser => "nothing of that user is read; all others are unaffected",
             Hides::Names => {
-                "name and image of its containers are those of Podman's database, which does not have all renames, or their ids, but all are read"
+                "all its containers are read, but with the name and image from Podman's database, which lacks some renames, or with their ids"
             }
             Hides::MovedContainers | Hides::UsersMovedContainers(_) => {
-                "containers that it moves elsewhere are not found, those in the usual place are read"
+                "containers that it moves elsewhere are not found; those in the usual place are read"
             }
             Hides::RemappedContainers => {
-                "containers of a Docker daemon with userns-remap are not found, all others are unaffected"
+                "containers of a Docker daemon with userns-remap are not found; all others are unaffected"
             }
             Hides::ContainerIds => {
                 "records of pods lack container_id, but all are read (see Pod_Links)"
@@ -333,10 +333,10 @@ impl fmt::Display for Hides {
                 "these containers are not read: mount Docker's data root, and set Docker_Root to it"
             }
             Hides::Labels => {
-                "records of its containers lack labels and variables, and no rule or label about them has an effect, but all are read"
+                "all its containers are read, but records lack labels and variables, and rules about them match nothing"
             }
             Hides::ImagesAndLabels => {
-                "records of nerdctl's containers lack image and labels, and no rule or label about them has an effect, but all are read"
+                "all of nerdctl's containers are read, but records lack image and labels, and rules about them match nothing"
             }
         })
     }

@@ -249,6 +249,7 @@ impl LogSource {
         about: &Description,
         around: &mut Surroundings<'_>,
     ) -> io::Result<bool> {
+        self.find_turns(about, around);
         if let Some(tailer) = self.open_tailer() {
             tailer.refresh(around.link)?;
             return Ok(true);

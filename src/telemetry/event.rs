@@ -28,16 +28,16 @@ pub enum Event {
     },
     #[error("containers in {} can be listed now", path.display())]
     RootReadable { path: PathBuf },
-    #[error("{} is another folder than before (moved, mounted over, or a symlink that was changed); its containers are listed anew, and each log is read on where reading stopped", path.display())]
+    #[error("{} is now a different folder (moved, mounted over, or a changed symlink); its containers are listed again, and each log is read on from where reading stopped", path.display())]
     RootMoved { path: PathBuf },
-    #[error("containers are no longer listed though their logs still exist ({count}; the first is {name} ({short_id}) in {}): the folder was moved, unmounted or mounted over, or a setting names another one; each open log is read on, but files of later rotations and new containers there are not found, and after a restart of Fluent Bit nothing there is; make the folder visible again at that path, or let the setting name it", path.display())]
+    #[error("containers are no longer listed though their logs still exist ({count}; the first is {name} ({short_id}) in {}): the folder was moved, unmounted or mounted over, or a setting names another one; open logs are still read, but files of later rotations and new containers there are not found, and after a restart of Fluent Bit nothing there is read; make the folder visible at that path again, or correct the setting", path.display())]
     OutOfSight {
         count: usize,
         name: String,
         short_id: String,
         path: PathBuf,
     },
-    #[error("containers are in several folders ({count}; the first is {name} ({short_id}), in {} and in {}): of each, the folder whose log was written last is read, that one at first; what only another one has is not read, and when that is written, reading goes on there; remove the copies, or leave their root out", path.display(), other.display())]
+    #[error("containers are in several folders ({count}; the first is {name} ({short_id}), in {} and in {}): of each, only the folder whose log was written last is read, here the first one; lines that are only in another one are not read, and if that one is written to, reading continues there; remove the copies, or leave their root out", path.display(), other.display())]
     Copied {
         count: usize,
         name: String,
@@ -45,7 +45,7 @@ pub enum Event {
         path: PathBuf,
         other: PathBuf,
     },
-    #[error("container {name} ({short_id}) is written in two folders at once: it is read in {}, and what is written to it in {} is not read before the first one rests; find out what writes to both, or leave the root of one out", path.display(), other.display())]
+    #[error("container {name} ({short_id}) is written in two folders at once: it is read in {}, and what is written to it in {} is not read until writing to the first one stops; find out what writes to both, or leave one of the roots out", path.display(), other.display())]
     CopyWritten {
         name: String,
         short_id: String,
@@ -59,7 +59,7 @@ pub enum Event {
         effect: Hides,
         seconds: f64,
     },
-    #[error("{} {reason}; nothing of that user is read until it has", path.display())]
+    #[error("{} {reason}; nothing of that user is read until that is fixed", path.display())]
     UserUnknown { path: PathBuf, reason: String },
     #[error("{} can be read now", path.display())]
     FolderReadable { path: PathBuf },
@@ -77,7 +77,7 @@ pub enum Event {
         short_id: String,
         reason: String,
     },
-    #[error("container {name} ({short_id}): {rules} cannot match a container of a pod, or one of nerdctl while containerd's database cannot be read: image and labels are only there; use name, namespace or pod")]
+    #[error("container {name} ({short_id}): {rules} cannot match containers of pods, or of nerdctl while containerd's database cannot be read: image and labels are only in the runtime's database; use name, namespace or pod")]
     RulesBlind {
         name: String,
         short_id: String,
@@ -85,7 +85,7 @@ pub enum Event {
     },
     #[error("container {name} ({short_id}) is now read: no rule excludes it any longer")]
     ContainerIncluded { name: String, short_id: String },
-    #[error("container {name} ({short_id}): its name, labels or environment variables exceed a limit and are cut in its records; its log lines are complete (see docs/content.md, Bounds)")]
+    #[error("container {name} ({short_id}): its name, labels or environment variables exceed a limit and are cut in its records; its log lines are complete (see docs/content.md, Limits)")]
     MetadataCut { name: String, short_id: String },
     #[error("container {name} ({short_id}): Fluent Bit refuses its records but accepts those of other containers; reading its log is suspended until they are accepted, other containers are unaffected (see storage.total_limit_size of its outputs)")]
     RecordsWait { name: String, short_id: String },
@@ -205,7 +205,7 @@ pub enum Event {
         reason: String,
         unread: u64,
     },
-    #[error("container {name} ({short_id}): rotated log {} cannot be read: {reason}; its lines that were not delivered before are lost (logrotate: compress with gzip, or one rotation later, by delaycompress)", path.display())]
+    #[error("container {name} ({short_id}): rotated log {} cannot be read: {reason}; its lines that were not delivered before are lost (in logrotate, compress with gzip, or set delaycompress)", path.display())]
     RotatedUnreadable {
         name: String,
         short_id: String,
@@ -248,7 +248,7 @@ pub enum Event {
         short_id: String,
         path: PathBuf,
     },
-    #[error("container {name} ({short_id}): {} was truncated while its reading was behind, and no copy of it was found in its folder; at least {unread} unread bytes are lost, and whatever was written to it since it was last checked; reading it from the start", path.display())]
+    #[error("container {name} ({short_id}): {} was truncated before it was read to the end, and no copy of it was found in its folder; at least {unread} unread bytes are lost, and everything written to it since the last check; reading it from the start", path.display())]
     TruncatedBehind {
         name: String,
         short_id: String,
@@ -273,7 +273,7 @@ pub enum Event {
         short_id: String,
         files: u64,
     },
-    #[error("container {name} ({short_id}): {} has the name of a log file and is not a regular file; it is skipped, the container's other log files are read", path.display())]
+    #[error("container {name} ({short_id}): {} has the name of a log file but is not a regular file; it is skipped, the container's other log files are read", path.display())]
     NoFile {
         name: String,
         short_id: String,
@@ -285,7 +285,7 @@ pub enum Event {
         short_id: String,
         files: u64,
     },
-    #[error("container {name} ({short_id}): its folder has too many files that are not named after the log; {files} are not looked at, and what is in them is not delivered if they are copies of the log")]
+    #[error("container {name} ({short_id}): its folder has too many files that are not named after the log; {files} of them are not examined, so copies of the log among them are not delivered")]
     FilesUnexamined {
         name: String,
         short_id: String,
@@ -315,28 +315,28 @@ pub enum Event {
     CheckpointNotUsed { path: PathBuf, problem: String },
     #[error("DB {}: ignored {count} damaged entries; their logs are read again from the beginning", path.display())]
     CheckpointEntriesDamaged { path: PathBuf, count: usize },
-    #[error("DB {}: cannot be written: {reason}; positions are kept in memory until it can; a restart before that delivers records twice", path.display())]
+    #[error("DB {}: cannot be written: {reason}; until then, positions are kept only in memory, and a restart delivers records again", path.display())]
     CheckpointUnwritable { path: PathBuf, reason: String },
     #[error("DB {} can be written again", path.display())]
     CheckpointWritable { path: PathBuf },
     #[error("{containers} containers already have their own metrics, which Fluent Bit keeps until it is reloaded or restarted; further containers are included in the totals only (see Metrics_Per_Container)")]
     MetricsExhausted { containers: usize },
-    #[error("this Fluent Bit does not tell how much memory the records of an input take: Buffered_Limit has no effect, and a backlog or an output that is down can fill the memory; set Mem_Buf_Limit, or Buffered_Limit off")]
+    #[error("this Fluent Bit does not report how much memory an input's records use: Buffered_Limit has no effect, and a backlog or an output that is down can fill the memory; set Mem_Buf_Limit, or Buffered_Limit off")]
     MemoryUnknown,
-    #[error("this Fluent Bit does not tell whether Mem_Buf_Limit or storage.type bounds the memory of this input: Buffered_Limit is 24M in any case; set it to a size, or to off if one of them does")]
+    #[error("this Fluent Bit does not report whether Mem_Buf_Limit or storage.type bounds the memory of this input: Buffered_Limit is 24M in any case; set it to a size, or to off if one of them does")]
     BoundUnknown,
-    #[error("no DB is set: positions are kept in memory, so each start and each reload {effect}; set DB to a file of this input's own, such as /var/lib/fluent-bit/container_logs.db")]
+    #[error("no DB is set: positions are kept in memory, so each start and each reload {effect}; set DB to a file that only this input uses, such as /var/lib/fluent-bit/container_logs.db")]
     NoCheckpoint { effect: &'static str },
     #[error("option {option} has no effect: {reason}")]
     OptionInert { option: String, reason: String },
-    #[error("another input of this process{} reads {count} of the containers of this one, such as {name} ({short_id}): each of their lines is delivered twice; separate the two with Include, Exclude or the options that select users, or remove one of them", by_name(other))]
+    #[error("another input of this process{} reads {count} of this input's containers, such as {name} ({short_id}): their lines are delivered twice; separate the two with Include, Exclude or the options that select users, or remove one of them", by_name(other))]
     SharedContainers {
         count: usize,
         name: String,
         short_id: String,
         other: String,
     },
-    #[error("{option} `{tag}` is used as it is: a * is not replaced as in the tail input, and only Tag_Template has placeholders")]
+    #[error("{option} `{tag}` is used literally: unlike in the tail input, a * is not replaced, and only Tag_Template has placeholders")]
     TagLiteral { option: &'static str, tag: String },
     #[error(transparent)]
     Deleted(DeletedEvent),

@@ -1,8 +1,14 @@
 //! The dashboard and the alert rules name what there is, and each alert has its chapter.
 
+use std::path::Path;
+use std::process::{Command, Output};
+
 use fluent_bit_container_logs::telemetry::metrics::all_families;
 use test_kit::exporter::PREFIX;
 use test_kit::{in_project, prometheus, skip};
+
+/// The exit code of `scripts/check-dashboard` if a program or Grafana's types are missing.
+const MISSING: i32 = 3;
 
 #[test]
 fn the_alert_rules_pass_promtool_and_their_own_tests() {
@@ -61,6 +67,41 @@ fn every_alert_has_its_chapter_and_its_test() {
             raised.any(|is_raised| is_raised),
             "alerts_test.yml does not raise {alert}"
         );
+    }
+}
+
+/// By Grafana's own types: the dashboard is valid, and a copy with one wrong value is not.
+#[test]
+fn the_dashboard_is_valid_for_the_types_of_a_current_grafana() {
+    let checked = |file: &Path| {
+        Command::new(in_project("scripts/check-dashboard"))
+            .arg("--offline")
+            .arg(file)
+            .output()
+            .expect("sh runs")
+    };
+    let dashboard = in_project("dashboards/container_logs.json");
+    let output = checked(&dashboard);
+    let said = |output: &Output| {
+        String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
+    };
+    if output.status.code() == Some(MISSING) {
+        return skip(
+            "alerts::the_dashboard_is_valid_for_the_types_of_a_current_grafana",
+            &said(&output),
+        );
+    }
+    assert!(output.status.success(), "{}", said(&output));
+    let text = std::fs::read_to_string(dashboard).expect("the dashboard");
+    for (right, wrong) in [
+        (r#""placement": "bottom""#, r#""placement": "beneath""#),
+        (r#""graphMode": "area""#, r#""graph": "area""#),
+        (r#""legendFormat""#, r#""legend""#),
+    ] {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), text.replacen(right, wrong, 1)).expect("ours");
+        let output = checked(file.path());
+        assert!(!output.status.success(), "{wrong}: {}", said(&output));
     }
 }
 

@@ -18,3 +18,4 @@ mod licences;
 mod links;
 mod packages;
 mod release;
+mod shown;

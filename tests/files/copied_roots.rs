@@ -96,7 +96,7 @@ fn of_two_folders_of_a_container_the_one_that_is_written_is_read_and_the_other_i
         );
         assert!(is_all_read, "{page}");
         let read = format!(
-            "it is in several folders: of them the one in {} is read",
+            "it is in several folders: the one in {}, whose log was written last, is read",
             two.copy.display()
         );
         assert!(page.contains(&read), "{page}");

@@ -77,7 +77,7 @@ fn a_data_root_that_daemon_json_moves_while_we_run_is_followed() {
 
 /// What is said of settings that are not valid.
 const MOVED: &str =
-    "containers that it moves elsewhere are not found, those in the usual place are read";
+    "containers that it moves elsewhere are not found; those in the usual place are read";
 
 /// An editor has written a part of it. The containers that are known are read on.
 #[test]
@@ -333,7 +333,7 @@ fn check_finds_a_root_that_daemon_json_moves() {
     let other = DockerRoot::new();
     let (said, _) = run(&["--docker-root", &other.path().display().to_string()]);
     assert!(
-        said.contains("Docker's daemon keeps its containers there, which Docker_Root does not"),
+        said.contains("Docker's daemon keeps its containers there, but Docker_Root does not"),
         "{said}"
     );
     assert!(!said.contains("snap"), "there is none: {said}");
@@ -470,7 +470,7 @@ fn two_inputs_are_separated_by_user_and_what_both_read_is_reported_once() {
         }
         inputs.push(collector);
     }
-    let reads = "reads 1 of the containers of this one, such as ";
+    let reads = "reads 1 of this input's containers, such as ";
     let times = |inputs: &[Collector]| -> usize {
         let of_one = |input: &Collector| input.times_logged(reads);
         inputs.iter().map(of_one).sum()

@@ -43,11 +43,21 @@ pub fn set_driver(log: &LogWriter, driver: &str) {
     fs::rename(temporary, log.dir.join("hostconfig.json")).expect("hostconfig.json");
 }
 
-/// Plays dockerd for one container, with a clock that goes on over all drivers.
+/// Plays dockerd for one container.
 struct Daemon {
     log: LogWriter,
     driver: &'static str,
     lines: usize,
+    /// The time of the last entry, of any driver, in nanoseconds.
+    time: u64,
+    /// Whether the entries are older than their files, as in a copied folder.
+    is_copied: bool,
+}
+
+/// The clock of the kernel, in nanoseconds.
+fn clock() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.expect("a clock after 1970").as_nanos() as u64
 }
 
 impl Daemon {
@@ -57,9 +67,19 @@ impl Daemon {
             log,
             driver,
             lines: 0,
+            time: 1_700_000_000_000_000_000,
+            is_copied: false,
         };
         daemon.start_with(driver);
         daemon
+    }
+
+    /// The entries are older than their files.
+    fn copied(root: &DockerRoot, driver: &'static str) -> Daemon {
+        Daemon {
+            is_copied: true,
+            ..Daemon::new(root, driver)
+        }
     }
 
     fn id(&self) -> &str {
@@ -95,18 +115,16 @@ impl Daemon {
         let mut file = file.expect("a log");
         for line in numbers(self.lines..self.lines + lines) {
             self.lines += 1;
-            // Older than the files, as each entry is.
-            let nanoseconds = 1_700_000_000_000_000_000 + self.lines as u64 * 1_000_003;
+            self.time += 1_000_003;
+            if !self.is_copied {
+                self.time = self.time.max(clock());
+            }
             let bytes = match self.driver {
                 "json-file" => {
-                    let time = format!(
-                        "2023-11-14T22:13:{:02}.{:09}Z",
-                        nanoseconds / 1_000_000_000 % 100 + 20,
-                        nanoseconds % 1_000_000_000
-                    );
-                    record("stdout", &format!("{line}\n"), &time).into_bytes()
+                    let time = jiff::Timestamp::from_nanosecond(self.time.into()).expect("a time");
+                    record("stdout", &format!("{line}\n"), &format!("{time:.9}")).into_bytes()
                 }
-                _ => frame(&line, nanoseconds),
+                _ => frame(&line, self.time),
             };
             file.write_all(&bytes).expect("a write");
         }
@@ -317,7 +335,10 @@ fn drivers_that_change_again_and_again_lose_and_repeat_nothing_over_restarts() {
     for seed in 0..4_usize {
         let root = DockerRoot::new();
         let db = positions(&root);
-        let mut daemon = Daemon::new(&root, DRIVERS[seed % 3]);
+        let mut daemon = match seed % 2 {
+            0 => Daemon::new(&root, DRIVERS[seed % 3]),
+            _ => Daemon::copied(&root, DRIVERS[seed % 3]),
+        };
         daemon.write(20);
         let collector = start(&root, &db);
         let mut texts = collector.wait_texts(20);
@@ -345,6 +366,83 @@ fn drivers_that_change_again_and_again_lose_and_repeat_nothing_over_restarts() {
         daemon.write(1);
         let last = numbers(daemon.lines - 1..daemon.lines);
         assert_eq!(collector.wait_texts(1), last, "{seed}");
+    }
+}
+
+/// Also where the files of a copied folder are all new, and wherever reading ends and begins again.
+#[test]
+fn what_drivers_wrote_in_turns_is_read_in_order_from_the_first_start_on() {
+    for (seed, drivers) in [
+        &["json-file", "local", "json-file"][..],
+        &["local", "json-file", "local"],
+        &["local", "json-file", "syslog", "json-file"],
+        &["json-file", "syslog", "local", "json-file", "local"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let root = DockerRoot::new();
+        let db = positions(&root);
+        let mut daemon = match seed % 2 {
+            0 => Daemon::new(&root, drivers[0]),
+            _ => Daemon::copied(&root, drivers[0]),
+        };
+        for driver in drivers {
+            daemon.start_with(driver);
+            daemon.write(40);
+        }
+        let mut texts = Vec::new();
+        while texts.len() < daemon.lines {
+            let options = [("DB", db.as_str()), ("Rate_Limit", "12k")];
+            let options = [QUICK, &options, &[("Docker_Socket", "off")]].concat();
+            let collector = Collector::start(root.path(), &options);
+            let what = format!("lines after {} of {drivers:?}", texts.len());
+            collector.wait(&what, |collector| collector.count() > 0);
+            let (records, _) = collector.stop();
+            let read = records
+                .iter()
+                .map(|it| it.text("log").trim_end().to_owned());
+            texts.extend(read);
+        }
+        assert_eq!(texts, numbers(0..daemon.lines), "{drivers:?}");
+    }
+}
+
+/// The reader is behind when the driver is changed, and changed back.
+#[test]
+fn a_driver_that_is_changed_back_while_we_are_behind_loses_and_repeats_nothing() {
+    for [one, other] in CHANGES {
+        for is_copied in [false, true] {
+            let root = DockerRoot::new();
+            let db = positions(&root);
+            let mut daemon = Daemon::new(&root, one);
+            daemon.is_copied = is_copied;
+            daemon.write(100);
+            let options = [("DB", db.as_str()), ("Rate_Limit", "20k")];
+            let options = [QUICK, &options, &[("Docker_Socket", "off")]].concat();
+            let collector = Collector::start(root.path(), &options);
+            collector.wait("some lines", |collector| collector.count() > 0);
+            for driver in [other, one, other, one] {
+                daemon.start_with(driver);
+                daemon.write(10);
+            }
+            let expected = numbers(0..daemon.lines);
+            let what = format!("{one} {other} {is_copied}");
+            assert_eq!(collector.wait_texts(daemon.lines), expected, "{what}");
+            // Again, by the driver that was left.
+            for driver in [other, one] {
+                daemon.start_with(driver);
+                daemon.write(3);
+            }
+            let expected = numbers(0..daemon.lines);
+            assert_eq!(collector.wait_texts(daemon.lines), expected, "{what}");
+            assert_eq!(collector.figures().lost(), 0, "{what}");
+            assert_eq!(collector.stop().0.len(), daemon.lines, "{what}");
+            let collector = start(&root, &db);
+            daemon.write(1);
+            let last = numbers(daemon.lines - 1..daemon.lines);
+            assert_eq!(collector.wait_texts(1), last, "{what}");
+        }
     }
 }
 
@@ -426,13 +524,13 @@ fn check_shows_the_logs_of_earlier_drivers() {
     assert_shown(
         root.path(),
         "local",
-        "local; until its log driver was changed: file",
+        "local; before its log driver was changed: file",
     );
     daemon.start_with("journald");
     assert_shown(
         root.path(),
         "journald",
-        "nowhere: log driver journald keeps no file, and Journal_Path is off, and Docker_Socket is off; until its log driver was changed: file, local",
+        "nowhere: log driver journald keeps no file, and Journal_Path is off, and Docker_Socket is off; before its log driver was changed: file, local",
     );
     assert!(!daemon.id().is_empty());
 }

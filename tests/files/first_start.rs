@@ -54,6 +54,69 @@ fn wait_for_position(root: &DockerRoot, collector: &Collector) {
     });
 }
 
+/// The first start of the checkpoint was at this time, in seconds.
+fn set_first_start(root: &DockerRoot, seconds: i64) {
+    let db = root.path().join("positions.db");
+    let mut bytes = fs::read(&db).expect("the checkpoint");
+    bytes[36..44].copy_from_slice(&seconds.to_le_bytes());
+    bytes[44..48].fill(0);
+    fs::write(&db, bytes).expect("it is ours");
+}
+
+/// What is written between the first start and the look at its container, which may be in another
+/// process: the first one ended before its first look did.
+#[test]
+fn what_is_written_before_the_first_look_is_read_and_nothing_older() {
+    for (rotations, is_packed, excluded) in [
+        (&[][..], false, false),
+        (&[], false, true),
+        (&[0], false, false),
+        (&[0], true, false),
+        (&[2], false, false),
+        (&[2], true, true),
+        (&[2, 4], true, false),
+        (&[0, 2, 5], false, true),
+    ] {
+        let root = DockerRoot::new();
+        let mut web = root.container('a', "web");
+        web.set_created(LONG_AGO);
+        write(&mut web, "old", 1_000);
+        let (folder, away) = (root.path().join("containers"), root.path().join("away"));
+        fs::rename(&folder, &away).expect("it is ours");
+        let collector = start(&root, &[]);
+        collector.wait("the message", |c| c.has_logged("cannot list containers in"));
+        collector.stop();
+        fs::rename(&away, &folder).expect("it is ours");
+        set_first_start(&root, 1_718_000_000);
+        web.set_year(2025);
+        for number in 0..5 {
+            if rotations.contains(&number) {
+                web.rotate(5, is_packed);
+            }
+            let stream = if number == 1 { "stderr" } else { "stdout" };
+            web.entry(stream, &format!("since then {number}\n"));
+        }
+        if rotations.contains(&5) {
+            web.rotate(5, is_packed);
+        }
+        let case = format!("{rotations:?} {is_packed} {excluded}");
+        if excluded {
+            let collector = start(&root, &[("Exclude", "name=web")]);
+            wait_for_first_look(&root, &collector);
+            wait_for_position(&root, &collector);
+            collector.stop();
+        }
+        let collector = start(&root, &[]);
+        let since: Vec<String> = (0..5).map(|n| format!("since then {n}")).collect();
+        assert_eq!(collector.wait_texts(5), since, "{case}");
+        assert_eq!(collector.figures().lost(), 0, "{case}");
+        collector.stop();
+        write(&mut web, "new", 1);
+        let collector = start(&root, &[]);
+        assert_eq!(collector.wait_texts(1), ["new 0"], "{case}");
+    }
+}
+
 /// The position at which an excluded container was met is where it is read from.
 #[test]
 fn an_exclude_that_is_dropped_at_a_reload_ships_no_line_from_before_the_first_start() {

@@ -1,10 +1,11 @@
 //! The folder of a root, of a container or the file of a log is replaced while we
 //! run, or while we are away: what was read is not read again, what is new is.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::{lchown, symlink, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use test_kit::collector::Collector;
 use test_kit::docker_root::{record, DockerRoot, LogWriter};
@@ -128,7 +129,7 @@ fn a_data_root_that_moves_to_another_disk_is_read_on_without_a_repeat() {
         write(&mut log, 200..300);
         assert_eq!(collector.wait_texts(300), numbers(0..300));
         collector.wait("a message", |collector| {
-            collector.has_logged("is another folder than before")
+            collector.has_logged("is now a different folder")
         });
         log.rotate(3, true);
         write(&mut log, 300..350);
@@ -343,6 +344,157 @@ fn a_folder_that_is_restored_from_a_backup_repeats_nothing_live_and_after_a_rest
         write(&mut log, 78..79);
         let texts = collector.wait_texts(79 - first);
         assert_eq!(texts, numbers(first..79), "{is_live} {is_new} {is_packed}");
+    }
+}
+
+/// A clock that was set back by an hour, of which the file that was truncated is older: what is written
+/// has its times, and is written then.
+#[test]
+fn a_log_that_is_truncated_long_after_it_was_made_is_read_whole_though_the_clock_was_set_back() {
+    for is_live in [true, false] {
+        let root = DockerRoot::new();
+        let db = root.path().join("positions.db").display().to_string();
+        let options = [QUICK, &[("DB", db.as_str())]].concat();
+        let mut log = root.container('a', "web");
+        log.set_year(AFTER);
+        write(&mut log, 0..50);
+        let collector = Collector::start(root.path(), &options);
+        assert_eq!(collector.wait_texts(50), numbers(0..50));
+        let (first, collector) = left(collector, is_live, 50);
+        fs::write(&log.log, "").expect("it is ours");
+        let hour = Duration::from_secs(3600);
+        for line in 50..80 {
+            let time = jiff::Timestamp::try_from(SystemTime::now() - hour).expect("a time");
+            log.piece("stdout", &format!("line {line}\n"), &format!("{time:.9}"));
+        }
+        let written = File::options()
+            .append(true)
+            .open(&log.log)
+            .expect("it is ours");
+        let now = SystemTime::now() - hour;
+        written.set_modified(now).expect("it is ours");
+        let collector = collector.unwrap_or_else(|| Collector::start(root.path(), &options));
+        assert_eq!(collector.wait_texts(80 - first), numbers(first..80));
+    }
+}
+
+/// `rsync` and `tar` make each file anew, under its name; or somebody puts all of them into one. What
+/// the files begin with tells, whether it is older than they are or not.
+#[test]
+fn files_of_a_log_that_are_made_anew_while_it_is_read_repeat_nothing() {
+    let by_rsync = "for f in ../../backup/*json.log*; do cp $f .x; mv .x ${f##*/}; done";
+    let by_tar = "tar -C ../../backup -cf - . | tar -xf -";
+    let joined = "cat $L.2 $L.1 $L > x; mv x $L; rm $L.1 $L.2";
+    for (script, is_packed) in [
+        (by_rsync, false),
+        (by_rsync, true),
+        (by_tar, false),
+        (by_tar, true),
+        (joined, false),
+    ] {
+        for year in [2023, AFTER] {
+            let root = DockerRoot::new();
+            let db = root.path().join("positions.db").display().to_string();
+            let options = [QUICK, &[("DB", db.as_str())]].concat();
+            let mut log = root.container('a', "web");
+            log.set_year(year);
+            write(&mut log, 0..30);
+            log.rotate(4, is_packed);
+            write(&mut log, 30..60);
+            copy(&log.dir, &root.path().join("backup"));
+            write(&mut log, 60..65);
+            log.rotate(4, is_packed);
+            write(&mut log, 65..74);
+            let collector = Collector::start(root.path(), &options);
+            assert_eq!(collector.wait_texts(74), numbers(0..74));
+            replaced(&log, script);
+            log.open_log();
+            for range in [74..78, 78..79] {
+                let count = range.end;
+                write(&mut log, range);
+                let texts = collector.wait_texts(count);
+                assert_eq!(texts, numbers(0..count), "{script} {is_packed} {year}");
+            }
+            collector.stop();
+            write(&mut log, 79..80);
+            let collector = Collector::start(root.path(), &options);
+            let texts = collector.wait_texts(1);
+            assert_eq!(texts, numbers(79..80), "{script} {is_packed} {year}");
+        }
+    }
+}
+
+/// What is written to the older one then is read where it is.
+#[test]
+fn two_files_of_a_log_that_change_their_names_are_read_on_without_a_repeat() {
+    let root = DockerRoot::new();
+    let db = root.path().join("positions.db").display().to_string();
+    let options = [QUICK, &[("DB", db.as_str())]].concat();
+    let mut log = root.container('a', "web");
+    write(&mut log, 0..30);
+    log.rotate(4, false);
+    write(&mut log, 30..50);
+    let collector = Collector::start(root.path(), &options);
+    assert_eq!(collector.wait_texts(50), numbers(0..50));
+    replaced(&log, "mv $L x; mv $L.1 $L; mv x $L.1");
+    looked(&root, &collector);
+    log.open_log();
+    write(&mut log, 50..55);
+    assert_eq!(collector.wait_texts(55), numbers(0..55));
+    replaced(&log, "mv $L x; mv $L.1 $L; mv x $L.1");
+    looked(&root, &collector);
+    log.open_log();
+    write(&mut log, 55..60);
+    assert_eq!(collector.wait_texts(60), numbers(0..60));
+    collector.stop();
+    write(&mut log, 60..61);
+    let collector = Collector::start(root.path(), &options);
+    assert_eq!(collector.wait_texts(1), numbers(60..61));
+}
+
+/// dockerd writes on to the file that it has open until the container is started again.
+#[test]
+fn a_log_that_is_renamed_and_has_a_copy_in_its_place_is_read_on_under_its_new_name() {
+    for script in [
+        "mv $L $L.keep; tail -n20 $L.keep > x; mv x $L",
+        "mv $L $L.keep; cp $L.keep x; mv x $L",
+        "mv $L $L.1; cp $L.1 x; mv x $L",
+        "mv $L $L.1; tail -n20 $L.1 > x; mv x $L",
+    ] {
+        for is_before in [true, false] {
+            let root = DockerRoot::new();
+            let db = root.path().join("positions.db").display().to_string();
+            let options = [QUICK, &[("DB", db.as_str())]].concat();
+            let mut log = root.container('a', "web");
+            write(&mut log, 0..60);
+            if is_before {
+                replaced(&log, script);
+            }
+            let collector = Collector::start(root.path(), &options);
+            assert_eq!(collector.wait_texts(60), numbers(0..60), "{script}");
+            if !is_before {
+                replaced(&log, script);
+            }
+            write(&mut log, 60..70);
+            assert_eq!(collector.wait_texts(70), numbers(0..70), "{script}");
+            collector.stop();
+            write(&mut log, 70..75);
+            let collector = Collector::start(root.path(), &options);
+            assert_eq!(collector.wait_texts(5), numbers(70..75), "{script}");
+            write(&mut log, 75..76);
+            assert_eq!(collector.wait_texts(6), numbers(70..76), "{script}");
+            log.open_log();
+            for range in [76..80, 80..81] {
+                let end = range.end;
+                write(&mut log, range);
+                let texts = collector.wait_texts(end - 70);
+                assert_eq!(texts, numbers(70..end), "{script} {is_before}");
+            }
+            collector.stop();
+            write(&mut log, 81..82);
+            let collector = Collector::start(root.path(), &options);
+            assert_eq!(collector.wait_texts(1), numbers(81..82), "{script}");
+        }
     }
 }
 

@@ -307,7 +307,7 @@ fn rules_and_labels_that_have_no_effect_are_said_and_checked() {
         ("Label_Hints", "exclude"),
     ];
     let collector = start(machine.path(), &options);
-    let said = "container web (aaaaaaaaaaaa): Exclude image=*debug*, Exclude label=team=quiet, Label_Hints exclude cannot match a container of a pod, or one of nerdctl while containerd's database cannot be read";
+    let said = "container web (aaaaaaaaaaaa): Exclude image=*debug*, Exclude label=team=quiet, Label_Hints exclude cannot match containers of pods, or of nerdctl while containerd's database cannot be read";
     collector.wait(said, |collector| collector.has_logged(said));
     assert_eq!(collector.wait_texts(1), ["one"]);
     let (said, _) = check(&root, &options);
@@ -318,7 +318,7 @@ fn rules_and_labels_that_have_no_effect_are_said_and_checked() {
     ] {
         assert!(said.contains(rule), "{said}");
     }
-    assert!(said.contains("for nerdctl it cannot be read"), "{said}");
+    assert!(said.contains("cannot be read for nerdctl"), "{said}");
 }
 
 /// What `tail-containers check` says of a data root of nerdctl.
@@ -444,7 +444,7 @@ fn a_database_that_is_missing_damaged_or_another_ones_is_said_and_checked() {
         let collector = start(machine.path(), &[]);
         let said = format!("cannot read {}: {reason}", database.display());
         collector.wait(&said, |collector| collector.has_logged(&said));
-        let effect = "records of nerdctl's containers lack image and labels";
+        let effect = "all of nerdctl's containers are read, but records lack image and labels";
         assert!(collector.has_logged(effect));
         assert_eq!(collector.wait_texts(1), ["one"]);
         let (said, is_all_read) = check(&root, &[]);
@@ -510,7 +510,7 @@ fn a_users_labels_are_read_from_the_users_own_containerd_only() {
     }
     seen.sort();
     assert_eq!(seen, [["ada", "nginx", "shop"], ["mallory", "", ""]]);
-    let said = "records of nerdctl's containers lack image and labels";
+    let said = "all of nerdctl's containers are read, but records lack image and labels";
     collector.wait(said, |collector| collector.has_logged(said));
 }
 

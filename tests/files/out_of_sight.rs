@@ -263,7 +263,8 @@ fn check_names_a_mount_that_hides_the_folder_of_a_container() {
     let check = command(root.path(), &["check", "-o", "Docker_Socket=off"]);
     in_it.arg(check.get_program()).args(check.get_args());
     let (text, is_all_read) = page(&in_it.output().expect("it runs"));
-    let named = format!("1. {folder}: it is a mount, and hides the container whose folder this is");
+    let named =
+        format!("1. {folder}: it is a mount point, and the mount hides the container's folder");
     assert!(!is_all_read && text.contains(&named), "{text}");
     assert_eq!(row(&text, "db"), "shop/web:1.2 json-file file");
     // Without the mount, or with one that has the container.

@@ -414,7 +414,9 @@ fn a_database_that_cannot_be_read_is_said_and_every_line_is_read() {
     assert_eq!(collector.wait_texts(1), ["one"]);
     collector.wait("the message", |collector| {
         collector.log().iter().any(|(level, text)| {
-            *level == Level::Warn && text.contains("db.sql") && text.contains("no rule")
+            *level == Level::Warn
+                && text.contains("db.sql")
+                && text.contains("rules about them match")
         })
     });
     let (page, _) = check(&storage, &[]);
@@ -438,7 +440,7 @@ fn a_storage_without_its_database_is_said() {
     let collector = start(&dir, &[]);
     let wanted = ["one", "web", "docker.io/library/nginx:1.27"].map(str::to_owned);
     assert_eq!(said(&collector, 1), [wanted]);
-    let message = "mount the whole storage; records of its containers lack labels";
+    let message = "mount the whole storage; all its containers are read, but records lack labels";
     collector.wait(message, |collector| collector.has_logged(message));
     let (page, _) = check(&storage, &[]);
     assert!(page.contains("mount the whole storage"), "{page}");
@@ -594,7 +596,7 @@ fn a_database_of_no_bytes_is_said_to_be_empty() {
     collector.wait(&said, |collector| collector.has_logged(&said));
     let (json, _) = check(&storage, &["--json"]);
     assert!(
-        json.contains("\"problem\": \"it is empty; records"),
+        json.contains("\"problem\": \"it is empty; all its"),
         "{json}"
     );
 }
@@ -613,7 +615,7 @@ fn a_list_that_is_missing_beside_containers_is_said_and_checked() {
         "web",
         "the database has the name"
     );
-    let missing = format!("cannot read {}: it does not exist; in a container, mount the whole storage; name and image", list.display());
+    let missing = format!("cannot read {}: it does not exist; in a container, mount the whole storage; all its containers are read, but with the name and image", list.display());
     collector.wait(&missing, |collector| collector.has_logged(&missing));
     let (json, is_all_read) = check(&storage, &["--json"]);
     assert!(

@@ -673,7 +673,7 @@ fn what_is_no_file_among_the_logs_of_a_pods_container_is_said_and_the_others_are
                 made(&no_file, what);
             }
             let said = format!(
-                "{} has the name of a log file and is not a regular file; it is skipped",
+                "{} has the name of a log file but is not a regular file; it is skipped",
                 no_file.display()
             );
             collector.wait(&said, |collector| collector.has_logged(&said));
@@ -692,7 +692,7 @@ fn what_is_no_file_among_the_logs_of_a_pods_container_is_said_and_the_others_are
         .expect("it runs");
     let (page, is_all_read) = page(&output);
     assert!(
-        !is_all_read && page.contains("it has the name of a log file and is not a regular file"),
+        !is_all_read && page.contains("it has the name of a log file but is not a regular file"),
         "{page}"
     );
     // A container that has nothing else cannot be read.

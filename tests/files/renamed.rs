@@ -284,13 +284,13 @@ fn however_many_files_are_beside_a_log_a_copy_that_is_named_after_it_is_read() {
     }
     let collector = kept.start();
     assert_eq!(collector.wait_texts(20), numbers(10..30));
-    assert!(collector.has_logged("201 are not looked at"));
+    assert!(collector.has_logged("201 of them are not examined"));
     assert_eq!(collector.figures().losses(), None);
     drop(collector.stop());
     let (page, is_all_read) = check(kept.root.path(), &[]);
     assert!(is_all_read, "{page}");
     assert!(
-        page.contains("201 files that are not named after the log are not looked at"),
+        page.contains("201 files that are not named after the log are not examined"),
         "{page}"
     );
     for number in 0..1_000 {
@@ -342,7 +342,7 @@ fn a_log_truncated_while_reading_is_behind_is_not_said_to_have_lost_nothing() {
             .texts_of(&log.id, "stdout")
             .contains(&"line 3000".to_owned())
     });
-    assert!(collector.has_logged("was truncated while its reading was behind"));
+    assert!(collector.has_logged("was truncated before it was read to the end"));
     assert_eq!(collector.figures_of("web").abandoned.generations, 1);
     let (_, messages) = collector.stop();
     assert!(messages

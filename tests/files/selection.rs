@@ -294,8 +294,7 @@ fn a_rule_that_cannot_match_a_pod_is_reported_once() {
     ];
     let collector = Collector::start(root.path(), &options);
     collector.wait_texts(2);
-    let message =
-        "Exclude image=*debug*, Exclude label=team=back cannot match a container of a pod";
+    let message = "Exclude image=*debug*, Exclude label=team=back cannot match containers of pods";
     collector.wait("the message", |collector| collector.has_logged(message));
     let (_, log) = collector.stop();
     let said = log.iter().filter(|(_, text)| text.contains(message));

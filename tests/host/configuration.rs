@@ -136,11 +136,11 @@ fn a_tag_that_looks_like_a_template_is_reported() {
             let mut log = root.container('a', "web");
             log.line("one");
             for (tag, template, reported) in [
-                ("docker.*", "", "Tag `docker.*` is used as it is"),
-                ("docker.{name}", "", "Tag `docker.{name}` is used as it is"),
+                ("docker.*", "", "Tag `docker.*` is used literally"),
+                ("docker.{name}", "", "Tag `docker.{name}` is used literally"),
                 ("docker.x", "", ""),
                 ("docker.*", "docker.{name}", ""),
-                ("x", "docker.*", "Tag_Template `docker.*` is used as it is"),
+                ("x", "docker.*", "Tag_Template `docker.*` is used literally"),
             ] {
                 let (option, own) = match template {
                     "" => (String::new(), tag.to_owned()),
@@ -156,7 +156,7 @@ fn a_tag_that_looks_like_a_template_is_reported() {
                 host.end_in_order();
                 assert_eq!(texts(&host, &own), ["one"]);
                 let log = host.stderr();
-                let is_reported = log.contains("is used as it is");
+                let is_reported = log.contains("is used literally");
                 assert_eq!(is_reported, !reported.is_empty(), "{log}");
                 assert!(log.contains(reported), "{log}");
             }

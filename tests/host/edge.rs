@@ -309,7 +309,7 @@ fn messages_obey_the_log_level_and_are_never_a_format() {
         .collect();
     assert_eq!(
         ours,
-        ["[ warn] [input:container_logs:%s%n%d] no DB is set: positions are kept in memory, so each start and each reload sends every log again from its beginning (Read_From_Head on); set DB to a file of this input's own, such as /var/lib/fluent-bit/container_logs.db"]
+        ["[ warn] [input:container_logs:%s%n%d] no DB is set: positions are kept in memory, so each start and each reload sends every log again from its beginning (Read_From_Head on); set DB to a file that only this input uses, such as /var/lib/fluent-bit/container_logs.db"]
     );
 }
 
@@ -477,7 +477,7 @@ fn a_host_that_does_not_tell_its_memory_is_warned_of_once_and_served() {
         host.run_until(1);
         let exit = host.exit();
         exit.assert_clean();
-        let warning = "this Fluent Bit does not tell how much memory the records of an input take";
+        let warning = "this Fluent Bit does not report how much memory an input's records use";
         assert_eq!(exit.log.matches(warning).count(), warnings, "{}", exit.log);
     }
 }
@@ -500,7 +500,8 @@ fn a_host_that_does_not_tell_what_bounds_its_memory_is_warned_of_once_and_limite
         host.run_until(1);
         let exit = host.exit();
         exit.assert_clean();
-        let warning = "this Fluent Bit does not tell whether Mem_Buf_Limit or storage.type bounds";
+        let warning =
+            "this Fluent Bit does not report whether Mem_Buf_Limit or storage.type bounds";
         assert_eq!(
             exit.log.matches(warning).count(),
             warnings,

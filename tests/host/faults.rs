@@ -77,7 +77,7 @@ fn a_full_disk_is_said_once_and_positions_are_written_when_there_is_space() {
     host.ok("init");
     host.run_until(8);
     assert_eq!(
-        times_said(&host, "positions are kept in memory"),
+        times_said(&host, "positions are kept only in memory"),
         0,
         "{}",
         host.log()
@@ -213,7 +213,7 @@ fn a_broken_disk_is_said_once_and_positions_are_written_when_it_works_again() {
         write(&mut log, batch * 10..batch * 10 + 10);
         host.run_until(batch * 10 + 10);
     }
-    is_said_once(&mut host, "positions are kept in memory");
+    is_said_once(&mut host, "positions are kept only in memory");
     disk.mend_writes();
     write(&mut log, 50..60);
     host.run_until(60);

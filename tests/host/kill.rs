@@ -1,6 +1,6 @@
 //! SIGKILL at random moments, under load, rotation and pauses: nothing is lost, and
 //! nothing comes twice but the batch that a kill catches between the append and the
-//! move of the checkpoint. What is counted is what was in the host's files at the
+//! move of the checkpoint (`test_kit::kills`). What is counted is what was in the host's files at the
 //! kill, and what comes after it. Three containers are Docker's, two a kubelet's.
 //!
 //! `KILLS=n` and `SEED=s` kill oftener and elsewhere.
@@ -17,6 +17,7 @@ use rustix::process::Signal;
 use test_kit::collector::PATIENCE;
 use test_kit::docker_root::{DockerRoot, LogWriter};
 use test_kit::fluent_bit::{find, plugin, version, FluentBit};
+use test_kit::kills::{variable, Arrived, Moments};
 use test_kit::playing_host::{PlayingHost, Release};
 use test_kit::pod_root::{PodRoot, PodWriter};
 use test_kit::receivers::slow_http;
@@ -29,28 +30,6 @@ const REAL_KILLS: usize = 40;
 const PAUSED_KILLS: usize = 25;
 const CONTAINERS: [char; 3] = ['a', 'b', 'c'];
 const PODS: [char; 2] = ['d', 'e'];
-
-fn variable(name: &str, or: usize) -> usize {
-    std::env::var(name)
-        .ok()
-        .map_or(or, |text| text.parse().expect("a number"))
-}
-
-/// Xorshift: moments that differ from run to run of the loop and not of the test.
-struct Moments(u64);
-
-impl Moments {
-    fn new() -> Moments {
-        Moments((variable("SEED", 1) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % end
-    }
-}
 
 /// The logs of both runtimes.
 struct Roots {
@@ -162,46 +141,6 @@ fn write_until(stopping: &AtomicBool, mut log: Log) -> usize {
     number
 }
 
-/// Which line of each container comes next.
-#[derive(Default)]
-struct Arrived {
-    next: BTreeMap<String, usize>,
-    /// What kills may repeat: a container's batch, from which line on.
-    repeatable: BTreeMap<String, usize>,
-    repeated: usize,
-}
-
-impl Arrived {
-    /// A record; it must be the next of its container, or, first after a kill, the
-    /// first of the batch that was caught.
-    #[track_caller]
-    fn take(&mut self, container: &str, text: &str) {
-        let number = text
-            .strip_prefix("line ")
-            .and_then(|number| number.parse().ok());
-        let number: usize = number.unwrap_or_else(|| panic!("a line of ours: {text}"));
-        let next = self.next.entry(container.to_owned()).or_default();
-        let allowed = self.repeatable.remove(container);
-        if number != *next {
-            assert_eq!(allowed, Some(number), "{container}: {next} comes next");
-            self.repeated += *next - number;
-        }
-        *next = number + 1;
-    }
-
-    fn next_of(&self, container: &str) -> usize {
-        self.next.get(container).copied().unwrap_or(0)
-    }
-
-    fn has_all(&self, written: &[usize]) -> bool {
-        CONTAINERS
-            .iter()
-            .chain(&PODS)
-            .zip(written)
-            .all(|(name, count)| self.next_of(&name.to_string()) == *count)
-    }
-}
-
 #[test]
 fn kills_of_the_playing_host_lose_nothing_and_repeat_one_batch_at_the_most() {
     let roots = Roots::new();
@@ -215,7 +154,7 @@ fn kills_of_the_playing_host_lose_nothing_and_repeat_one_batch_at_the_most() {
     let load = Load::on(&roots);
     let mut moments = Moments::new();
     let mut arrived = Arrived::default();
-    let (kills, mut kills_with_repetition) = (variable("KILLS", PLAYED_KILLS), 0);
+    let kills = variable("KILLS", PLAYED_KILLS);
     for kill in 0..kills {
         let mut host = PlayingHost::with_instance(Release::LATEST, &options);
         match kill % 4 {
@@ -226,39 +165,31 @@ fn kills_of_the_playing_host_lose_nothing_and_repeat_one_batch_at_the_most() {
         host.send(&format!("run {}", PATIENCE.as_millis()));
         // The moment of the kill is random: there is nothing to await.
         std::thread::sleep(Duration::from_micros(moments.below(120_000)));
-        let (frames, is_torn) = host.kill();
-        let before = arrived.repeated;
-        for frame in &frames {
-            let container = frame.tag.as_deref().expect("a tag of its own");
-            frame.texts().for_each(|text| arrived.take(container, text));
-        }
-        kills_with_repetition += usize::from(arrived.repeated > before);
-        // A batch that was torn was not accepted, and those before it are done with.
-        if let Some(last) = frames.last().filter(|_| !is_torn) {
-            let container = last.tag.clone().expect("a tag of its own");
-            let first = arrived.next_of(&container) - last.records.len();
-            arrived.repeatable.insert(container, first);
-        }
+        arrived.take_killed(host);
     }
     let written = load.stop();
+    let names: Vec<String> = CONTAINERS
+        .iter()
+        .chain(&PODS)
+        .map(char::to_string)
+        .collect();
     let mut host = PlayingHost::with_instance(Release::LATEST, &options);
     let mut seen = 0;
     let is_complete = holds_within(PATIENCE, || {
         host.run(50);
         let frames = host.frames();
-        for frame in &frames[seen..] {
-            let container = frame.tag.as_deref().expect("a tag of its own");
-            frame.texts().for_each(|text| arrived.take(container, text));
-        }
+        arrived.take_frames(&frames[seen..]);
         seen = frames.len();
-        arrived.has_all(&written)
+        let names = names.iter().map(String::as_str);
+        arrived.has_all(names.zip(written.iter().copied()))
     });
     println!(
-        "{kills} kills of the playing host: {} lines written, 0 lost, {} repeated after {kills_with_repetition} of them",
+        "{kills} kills of the playing host: {} lines written, 0 lost, {} repeated after {} of them",
         written.iter().sum::<usize>(),
         arrived.repeated,
+        arrived.kills_with_repetition,
     );
-    assert!(is_complete, "{:?} of {written:?}", arrived.next);
+    assert!(is_complete, "{arrived:?} of {written:?}");
     host.exit().assert_clean();
 }
 

@@ -234,7 +234,7 @@ fn positions_of_tail_are_imported_and_nothing_is_repeated_or_missing() {
         );
         assert!(
             shown.ends_with(
-                "1 imported; 1 without a position, which are read as new containers are\n"
+                "1 imported; 1 without a position, which are read like new containers\n"
             ),
             "{shown}"
         );

@@ -185,7 +185,7 @@ fn a_pod_folder_that_cannot_be_read_fails_alone_is_named_and_heals() {
         "the root is not blamed: {said}"
     );
     assert!(
-        said.contains("new containers in it are not read, all others are unaffected"),
+        said.contains("new containers in it are not read; all others are unaffected"),
         "{said}"
     );
     assert!(!said.contains("no change notification"), "{said}");

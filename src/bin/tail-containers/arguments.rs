@@ -20,10 +20,10 @@ use crate::since;
 use crate::top::{Address, TopArguments};
 
 /// Follow the logs of the containers on this machine, read directly from the files
-/// that the container runtime writes: no daemon, no socket, no Fluent Bit. The code
-/// is the same as in the Fluent Bit plugin.
+/// that the container runtime writes: no daemon, no socket, no Fluent Bit. It runs
+/// the code of the Fluent Bit plugin.
 ///
-/// Prints the last 10 lines of each container and then what they write. Reading the
+/// Prints the last 10 lines of each container and then new ones. Reading the
 /// files of Docker, Podman or a Kubernetes node requires root.
 #[derive(Parser)]
 #[command(
@@ -40,7 +40,7 @@ pub struct Arguments {
 
     /// Only these containers: names or globs, of containers (web, 'shop-*'), of Compose
     /// services (web, shop/web), of pods (shop/web-*, shop/web-*/app) or of a user's
-    /// containers (~ada/*), or ids. Put -- before a container that is called like a command
+    /// containers (~ada/*), or ids. Put -- before a container name that is also a command
     #[arg(value_name = "NAME", value_parser = Name::parse)]
     pub names: Vec<Name>,
 
@@ -87,11 +87,11 @@ pub struct Arguments {
     )]
     pod_logs: PathBuf,
 
-    /// Docker's data root (repeatable), or auto: where Docker's own files say
+    /// Docker's data root (repeatable), or auto: as Docker's own configuration says
     #[arg(long, value_name = "DIR", default_value = "auto", global = true)]
     docker_root: Vec<PathBuf>,
 
-    /// Root's Podman storage, or auto: where its storage.conf says
+    /// Root's Podman storage, or auto: as its storage.conf says
     #[arg(long, value_name = "DIR", default_value = "auto", global = true)]
     podman_root: PathBuf,
 
@@ -125,12 +125,12 @@ pub struct Arguments {
     #[arg(long, value_name = "WHEN", value_parser = since::parse, conflicts_with_all = ["follow", "new"])]
     pub until: Option<Timestamp>,
 
-    /// Print only lines in which this regular expression matches (repeatable: one of
-    /// them), and highlight it. It looks at the lines that --tail selects
+    /// Of the lines that --tail selects, print only those that match this regular
+    /// expression (repeatable: any of them), and highlight the match
     #[arg(long, value_name = "REGEX", value_parser = parse_regex)]
     pub grep: Vec<Regex>,
 
-    /// Highlight what this regular expression matches (repeatable)
+    /// Highlight matches of this regular expression (repeatable)
     #[arg(long, value_name = "REGEX", value_parser = parse_regex)]
     pub highlight: Vec<Regex>,
 
@@ -196,23 +196,23 @@ pub enum Command {
         #[arg(long)]
         json: bool,
 
-        /// Compare with what a daemon says that runs here: containers that are in no folder that
-        /// is read, and other log drivers. Asks Docker_Socket and Podman_Socket
+        /// Compare with what the running daemons report: containers that are in none of the
+        /// folders that are read, and other log drivers. Asks Docker_Socket and Podman_Socket
         #[arg(long)]
         ask: bool,
     },
-    /// Show a table of the containers, which is kept up to date: lines per second, how far
-    /// reading lags behind, and losses. Keys: q quits, arrows scroll, s sorts, / filters.
-    /// Where the output is no terminal, a table is printed at each interval
+    /// Show a live table of the containers: lines per second, how far reading lags behind,
+    /// and losses. Keys: q quits, arrows scroll, s sorts, / filters. If the output is not a
+    /// terminal, a table is printed at each interval
     Top(TopArguments),
-    /// Write the positions of Fluent Bit's tail input into a new DB of the plugin, so
-    /// that the change repeats and skips nothing. Stop Fluent Bit first
+    /// Import the positions of Fluent Bit's tail input into the plugin's DB, so that the
+    /// change repeats and skips nothing. Stop Fluent Bit first
     Import {
         /// The DB of tail
         #[arg(long, value_name = "FILE")]
         tail_db: PathBuf,
 
-        /// The DB of the plugin; positions that it has already are kept
+        /// The DB of the plugin; positions that it already has are kept
         #[arg(long, value_name = "FILE")]
         db: PathBuf,
     },
@@ -264,7 +264,7 @@ Examples:
   sudo tail-containers
       the last 10 lines of every container, then follow
   sudo tail-containers web 'shop/*' -n 100 --grep 'error|warn'
-      some of them, and only what matters in their last 100 lines
+            some of them, and only the matches in their last 100 lines
   sudo tail-containers --since 10m --include compose_project=shop
       the shop's last ten minutes, then follow
   sudo tail-containers top
@@ -280,8 +280,8 @@ Examples:
   sudo tail-containers -o DB=/var/lib/fluent-bit/container_logs.db
       what Fluent Bit has not delivered yet, then follow
 
-Exits with 1 if nothing can be read, or with --no-follow if a NAME is of no container or no
-container matches --include; with 2 if the command line is wrong.";
+Exits with 1 if nothing can be read or, with --no-follow, if no container matches a NAME or
+--include; with 2 if the command line is wrong.";
 
 /// The value of a root that is found by itself.
 const AUTO: &str = "auto";
@@ -311,7 +311,7 @@ pub fn parse_tail(text: &str) -> Result<Tail, String> {
     match text.parse() {
         Ok(lines) if !text.starts_with('+') => Ok(Tail::Last(lines)),
         _ if text.eq_ignore_ascii_case("all") => Ok(Tail::All),
-        _ => Err("it is a number of lines, or all".to_owned()),
+        _ => Err("give a number of lines, or all".to_owned()),
     }
 }
 

@@ -56,7 +56,7 @@ pub fn run(config: &Config, tail_db: &Path, db: &Path) -> io::Result<ExitCode> {
                 )?,
                 Ok(Known::Gone) => writeln!(
                     out,
-                    "{name}: its file is gone, compressed or shorter since; lines may be repeated"
+                    "{name}: its file has been deleted, compressed or shortened; lines may be repeated"
                 )?,
                 Ok(Known::Nothing) => writeln!(out, "{name}: not in {}", tail_db.display())?,
                 Err(error) => writeln!(out, "{name}: {}", harmless(&error.to_string()))?,
@@ -66,7 +66,7 @@ pub fn run(config: &Config, tail_db: &Path, db: &Path) -> io::Result<ExitCode> {
     store.sync()?;
     writeln!(
         out,
-        "{}: {imported} imported; {without} without a position, which are read as new containers are",
+        "{}: {imported} imported; {without} without a position, which are read like new containers",
         db.display()
     )?;
     Ok(match imported {

@@ -145,7 +145,8 @@ impl StreamCheckpoint {
 /// When the plugin was started for the first time with a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FirstStart {
-    /// Now, at this time.
+    /// It is not over: it began at this time, now or in a process that ended before each container
+    /// had its place in the checkpoint.
     Now(Timestamp),
     /// Earlier; `None` if the checkpoint does not say when.
     Earlier(Option<Timestamp>),

@@ -142,16 +142,16 @@ impl CheckpointStore {
                 }
             }
         }
+        let mut opened = Opened::empty(first_start);
         let file = create_locked(path).map_err(|error| error.at(path))?;
         if let Err(error) = file
-            .write_all_at(&header::page(), 0)
+            .write_all_at(&header::page(opened.store.begun), 0)
             .and_then(|()| file.sync_all())
         {
             // The next start would set a partial file aside, as if checkpoints had been lost.
             let _ = std::fs::remove_file(path);
             return Err(failed(error));
         }
-        let mut opened = Opened::empty(first_start);
         opened.store.file = Some(file);
         Ok(Opened {
             set_aside,
@@ -191,11 +191,13 @@ impl CheckpointStore {
         if db_file::is_oversized(&file)? {
             return Ok(Err("it is too large for a checkpoint".to_owned()));
         }
-        // A start that ended before its initial scan does not count.
         let is_marked = header::is_started(&head);
+        let (begun, now) = (header::first_start(&head), wall_clock());
         let mut opened = Opened::empty(match is_marked {
-            true => FirstStart::Earlier(header::first_start(&head)),
-            false => FirstStart::Now(wall_clock()),
+            true => FirstStart::Earlier(begun),
+            // A start that ended before its initial scan is still under way, from its time on. One
+            // in the future is from a clock that was set back since.
+            false => FirstStart::Now(begun.filter(|begun| *begun <= now).unwrap_or(now)),
         });
         let store = &mut opened.store;
         store.is_marked = is_marked;

@@ -18,7 +18,7 @@ use crate::delivery::checkpoint::{StreamCheckpoint, TimeCursor};
 use crate::format::layout::Layout;
 use crate::format::position::Timestamp;
 use crate::runtime::file::{read_up_to, stat_file};
-use crate::source::file::content::{have_same_at, TAIL_BYTES};
+use crate::source::file::content::{have_same_at, same_at, TAIL_BYTES};
 use crate::source::file::generation::Generation;
 
 /// Bytes read to find one entry. Behind a longer one, nothing is looked for.
@@ -62,12 +62,13 @@ pub fn seek_kept(
 }
 
 /// Whether a file of which nothing has been read is a part of an older one, without its beginning,
-/// and perhaps written on. It is returned open behind what both have.
+/// and perhaps written on. It is returned open behind what both have, with `true`; or, if something
+/// else follows in it before that, at its start with `false`.
 ///
 /// A rotation is not to be taken for it: Podman's takes the name of the log like an editor's, and
-/// the entries of one read have one time and may be alike. So all that both files may have must be
-/// the same, and hold entries of two times.
-pub fn part_of(held: &Generation, mut file: Generation) -> io::Result<Option<Generation>> {
+/// the entries of one read have one time and may be alike. So what both have must hold entries of
+/// two times.
+pub fn part_of(held: &Generation, mut file: Generation) -> io::Result<Option<(Generation, bool)>> {
     let (Some(old), Some(new)) = (held.plain_file(), file.plain_file()) else {
         return Ok(None);
     };
@@ -90,17 +91,21 @@ pub fn part_of(held: &Generation, mut file: Generation) -> io::Result<Option<Gen
     };
     let common = size.saturating_sub(start).min(size_of_new);
     let length = common.min(TAIL_BYTES);
+    let mut is_same = true;
     for from in [0, common - length] {
-        if !have_same_at([(old, start + from), (new, from)], length)? {
-            return Ok(None);
-        }
+        is_same &= have_same_at([(old, start + from), (new, from)], length)?;
     }
-    file.seek_to_end_before(common)?;
-    let last = match file.plain_file() {
-        Some(new) => last_time(new, layout, file.read_offset())?,
-        None => None,
+    let end = match is_same {
+        true => common,
+        false => same_at([(old, start), (new, 0)], length)?,
     };
-    Ok(last.is_some_and(|last| last != time).then_some(file))
+    file.seek_to_end_before(end)?;
+    let last = last_time(file.file(), layout, file.read_offset())?;
+    if !is_same {
+        file.move_to(0, &[], Vec::new());
+    }
+    let is_it = last.is_some_and(|last| last != time);
+    Ok(is_it.then_some((file, is_same)))
 }
 
 /// Where lines end that end in bytes with this hash, and whose entries have the cursor's time, or
@@ -367,23 +372,27 @@ mod tests {
         std::fs::remove_file(dir.path().join("x-json.log")).unwrap();
         let part = |content: &str| {
             let part = part_of(&held, open(dir.path(), content)).unwrap();
-            part.map(|file| file.read_offset() as usize)
+            part.map(|(file, is_same)| (file.read_offset() as usize, is_same))
         };
         let tail = entries(2_900..3_000);
-        assert_eq!(part(&tail), Some(tail.len()));
-        assert_eq!(part(&tail[9..]), Some(tail.len() - 9));
-        assert_eq!(part(&entries(100..200)), Some(tail.len()));
+        let whole = Some((tail.len(), true));
+        assert_eq!(part(&tail), whole);
+        assert_eq!(part(&tail[9..]), Some((tail.len() - 9, true)));
+        assert_eq!(part(&entries(100..200)), whole);
         // Written on, at its end and within an entry.
-        assert_eq!(part(&entries(2_900..3_100)), Some(tail.len()));
+        assert_eq!(part(&entries(2_900..3_100)), whole);
         let more = tail.clone() + &tail[..20];
-        assert_eq!(part(&more), Some(tail.len()));
-        // Another entry within it, or in the place of one.
-        assert_eq!(
-            part(&(entries(2_900..2_950) + &entries(2_951..3_000))),
-            None
-        );
+        assert_eq!(part(&more), whole);
+        // Another entry within it, or in the place of one, or behind what both have.
+        let changed = Some((0, false));
+        let lacks_one = entries(2_900..2_950) + &entries(2_951..3_000);
+        assert_eq!(part(&lacks_one), changed);
         let edited = tail.replace("20.002950Z", "20.902950Z");
-        assert_eq!(part(&edited), None);
+        assert_eq!(part(&edited), changed);
+        let written_on = entries(100..200) + &entries(5_000..5_200);
+        assert_eq!(part(&written_on), changed);
+        // One that is the same is not enough.
+        assert_eq!(part(&(entries(100..101) + &entries(5_000..5_200))), None);
         assert_eq!(part(&entries(3_000..3_100)), None);
         assert_eq!(part("text\n"), None);
         assert_eq!(part(""), None);

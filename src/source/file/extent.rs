@@ -7,9 +7,10 @@ use std::io;
 use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
 use crate::format::position::Timestamp;
 use crate::runtime::LogFiles;
+use crate::source::file::foreign::{examine, Examined};
 use crate::source::file::generation::Generation;
 use crate::source::file::known::Head;
-use crate::source::file::listing;
+use crate::source::file::listing::{self, ListedFile};
 
 /// How much later than its last entry a file may count as written: the runtime stamps an entry
 /// before it writes it.
@@ -26,10 +27,17 @@ pub fn last_written(log: &LogFiles) -> u64 {
     written.max().unwrap_or_default()
 }
 
-/// Whether all files of the log were made after another log was last written.
+/// Whether all files of the log were made, and begin, after another log was last written. Files of a
+/// copied folder were made late, whatever their entries are.
 pub fn was_made_after(log: &LogFiles, other: &LogFiles) -> bool {
     let last = last_written(other);
-    listing::list(log).is_ok_and(|listed| listed.files.iter().all(|file| file.id.birth > last))
+    let begins_after = |file: &ListedFile| match examine(&file.path, file.id, None) {
+        Ok(Examined::Log { first, .. }) => first.since_epoch() > last,
+        // Nothing of it can be read.
+        Ok(Examined::Unsupported(_) | Examined::Other) | Err(_) => true,
+    };
+    let is_after = |file: &ListedFile| file.id.birth > last && begins_after(file);
+    listing::list(log).is_ok_and(|listed| listed.files.iter().all(is_after))
 }
 
 /// Returns which of these logs a checkpoint was taken from; they are in the order in which they
@@ -48,7 +56,7 @@ pub fn log_of(logs: &[LogFiles], checkpoint: &StreamCheckpoint) -> io::Result<Op
         );
     }
     let id = (checkpoint.inode, checkpoint.birth);
-    let is_it = |file: &listing::ListedFile| id.1 != 0 && (file.id.inode, file.id.birth) == id;
+    let is_it = |file: &ListedFile| id.1 != 0 && (file.id.inode, file.id.birth) == id;
     if let Some((index, _)) = files.iter().find(|(_, file)| is_it(file)) {
         return Ok(Some(*index));
     }

@@ -15,7 +15,7 @@ use crate::format::position::PerStream;
 use crate::pipeline::assembler::{Assembler, ReadBytes};
 use crate::pipeline::template::RecordTemplate;
 use crate::source::file::accepted::{advances, Accepted};
-use crate::source::file::earlier::is_older_inside;
+use crate::source::file::earlier::{is_older_inside, is_set_back};
 use crate::source::file::entries::{Entries, Taken};
 use crate::source::file::generation::Generation;
 use crate::source::file::losses::Losses;
@@ -185,9 +185,11 @@ impl Feed {
 
     /// It is not known where in `file` these streams go on; it may be of an earlier state.
     pub fn expect_earlier(&mut self, file: &Generation, of: PerStream<bool>) -> io::Result<()> {
-        if of != [false; 2] && self.assembler.has_taken() {
-            self.assembler.expect_known(of, is_older_inside(file)?);
+        if of == [false; 2] || !self.assembler.has_taken() {
+            return Ok(());
         }
+        let is_known = is_older_inside(file)? && !is_set_back(file, &self.accepted.saved)?;
+        self.assembler.expect_known(of, is_known);
         Ok(())
     }
 

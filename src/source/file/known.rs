@@ -9,8 +9,9 @@ use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::io;
 
-use crate::delivery::checkpoint::fingerprint::Fingerprint;
+use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker};
 use crate::delivery::checkpoint::StreamCheckpoint;
+use crate::format::layout::{Layout, Stretch};
 use crate::runtime::file::{is_permanent, stat_path, FileId};
 use crate::source::file::content;
 use crate::source::file::generation::Generation;
@@ -27,6 +28,8 @@ pub struct KnownFile {
     pub id: FileId,
     /// The fingerprint of its head, as far as it was known.
     pub fingerprint: Fingerprint,
+    /// Where it ended when it was read to its end, and the bytes before that; `None` if it was not.
+    end: Option<(u64, Marker)>,
 }
 
 impl KnownFile {
@@ -35,15 +38,74 @@ impl KnownFile {
         KnownFile {
             id: file.id,
             fingerprint: file.fingerprint(),
+            end: None,
+        }
+    }
+
+    /// A file that was read to its end.
+    pub fn read(file: &Generation) -> KnownFile {
+        let here = file.resume_here();
+        KnownFile {
+            end: Some((here.offset, here.marker)),
+            ..KnownFile::of(file)
+        }
+    }
+
+    /// A file with this head that is not to be read.
+    pub fn unread(id: FileId, head: &[u8]) -> KnownFile {
+        KnownFile {
+            id,
+            fingerprint: Fingerprint::of(head),
+            end: None,
         }
     }
 
     /// A listed file that is not to be read, by its head.
     pub fn skipped(head: &Head<'_>) -> io::Result<KnownFile> {
-        Ok(KnownFile {
-            id: head.file.id,
-            fingerprint: Fingerprint::of(head.read()?.unwrap_or_default()),
-        })
+        let bytes = head.read()?.unwrap_or_default();
+        Ok(KnownFile::unread(head.file.id, bytes))
+    }
+
+    /// Opens the file behind what was read of it, if somebody has given it the name of the log again,
+    /// or if it was written since. It is at its start if it has something else there.
+    pub fn open_again(&self, file: &ListedFile) -> io::Result<Option<Generation>> {
+        let (Some((offset, marker)), false) = (self.end, file.rank.is_gzip) else {
+            return Ok(None);
+        };
+        if !file.is_current() && stat_path(&file.path)?.1 <= offset {
+            return Ok(None);
+        }
+        let mut opened = Generation::open_listed(file)?;
+        opened.seek(&StreamCheckpoint {
+            fingerprint: self.fingerprint,
+            marker,
+            offset,
+            ..StreamCheckpoint::default()
+        })?;
+        Ok(Some(opened))
+    }
+
+    /// Whether a file that begins with `head` begins with an entry of this one, and not with one that
+    /// looks the same.
+    fn has_first_of(&self, head: &[u8]) -> bool {
+        self.fingerprint.matches(head) && is_unique(&head[..self.fingerprint.length as usize])
+    }
+}
+
+/// Whether no two files can begin like this: entries of different times, or one that was stamped
+/// alone. Those that Podman reads at once have one time, and so have the pieces of a line.
+fn is_unique(head: &[u8]) -> bool {
+    let Some(layout) = Layout::detect(head) else {
+        return false;
+    };
+    let Stretch::Whole(length) = layout.measure(head) else {
+        return false;
+    };
+    let whole = &head[..length];
+    let last = length.saturating_sub(layout.last_entry(whole));
+    match (layout.first_time(whole), layout.first_piece(&whole[last..])) {
+        (Some(first), Some(last)) => last.time != first || last.ends_line && !layout.is_tagged(),
+        _ => false,
     }
 }
 
@@ -83,8 +145,8 @@ impl KnownFiles {
         self.files.drain(..surplus);
     }
 
-    /// Whether a listed file is one of them.
-    pub fn knows(&self, file: &ListedFile, head: &Head<'_>) -> io::Result<bool> {
+    /// The one of them that a listed file is.
+    pub fn find(&self, file: &ListedFile, head: &Head<'_>) -> io::Result<Option<KnownFile>> {
         for seen in self
             .files
             .iter()
@@ -93,20 +155,25 @@ impl KnownFiles {
             // An inode number, and within a tick of the kernel's clock even a birth time, may
             // have been reused.
             let Some(head) = head.read()? else {
-                return Ok(true);
+                return Ok(Some(*seen));
             };
             let is_empty = seen.id == file.id && seen.fingerprint.length == 0 && head.is_empty();
             if is_empty || seen.fingerprint.matches(head) {
-                return Ok(true);
+                return Ok(Some(*seen));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Whether one of them begins like this.
     pub fn has_begun_with(&self, head: &[u8]) -> bool {
-        let mut files = self.files.iter();
-        files.any(|seen| seen.fingerprint.length > 0 && seen.fingerprint.matches(head))
+        self.files.iter().any(|seen| seen.fingerprint.matches(head))
+    }
+
+    /// Whether one of them certainly begins with the entries with which a file begins that has this
+    /// head, so that it was begun already.
+    pub fn has_first_of(&self, head: &[u8]) -> bool {
+        self.files.iter().any(|seen| seen.has_first_of(head))
     }
 }
 
@@ -184,7 +251,7 @@ pub fn begins_like_later(file: &Head<'_>, later: &[Head<'_>]) -> io::Result<bool
     for other in later {
         let begins = other.read()?.is_some_and(|other| other.starts_with(head));
         // The original, which the runtime may still write to, while its copy has its name.
-        let is_original = file.file.is_renamed && is_older(file.file.id, other.file.id);
+        let is_original = is_older(file.file.id, other.file.id);
         if begins && !is_original && (is_alike || is_beginning_of(file.file, other.file)?) {
             return Ok(true);
         }
@@ -253,10 +320,7 @@ mod tests {
             inode: number,
             birth: number,
         };
-        KnownFile {
-            id,
-            fingerprint: Fingerprint::of(&number.to_le_bytes()),
-        }
+        KnownFile::unread(id, &number.to_le_bytes())
     }
 
     #[test]
@@ -290,14 +354,44 @@ mod tests {
                 ..seen(number)
             });
         }
-        assert!(!files.knows(&listed[0], &head).unwrap());
+        assert!(files.find(&listed[0], &head).unwrap().is_none());
         // A second read would see this.
         std::fs::write(&path, "other").unwrap();
-        files.remember(KnownFile {
-            id: listed[0].id,
-            fingerprint: Fingerprint::of(b"other"),
-        });
-        assert!(!files.knows(&listed[0], &head).unwrap());
-        assert!(files.knows(&listed[0], &Head::of(&listed[0])).unwrap());
+        files.remember(KnownFile::unread(listed[0].id, b"other"));
+        assert!(files.find(&listed[0], &head).unwrap().is_none());
+        let again = Head::of(&listed[0]);
+        assert!(files.find(&listed[0], &again).unwrap().is_some());
+    }
+
+    /// Files that begin with the same text, or with entries of one time, are not the same for that.
+    #[test]
+    fn a_file_was_begun_already_if_it_begins_with_entries_that_no_other_has() {
+        let json = |text: &str, nanos: u32| {
+            format!("{{\"log\":\"{text}\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20.{nanos:09}Z\"}}\n")
+        };
+        let cri = |nanos: u32, tag: &str| {
+            format!("2023-11-14T22:13:20.{nanos:09}+00:00 stdout {tag} text\n")
+        };
+        let banner = "x".repeat(2_000) + "\\n";
+        for (head, is_known) in [
+            (json("a\\n", 1), true),
+            (json("a\\n", 1) + &json("a\\n", 1), true),
+            // A piece of a line, and one of which only the text is known.
+            (json("a", 1), false),
+            (json("a", 1) + &json("a\\n", 2), true),
+            (json(&banner, 1), false),
+            (cri(1, "F"), false),
+            (cri(1, "F") + &cri(1, "F"), false),
+            (cri(1, "P") + &cri(2, "F"), true),
+            ("\0".repeat(100), false),
+            ("text\n".to_owned(), false),
+            (String::new(), false),
+        ] {
+            let mut files = KnownFiles::default();
+            files.remember(KnownFile::unread(seen(1).id, head.as_bytes()));
+            let later = head.clone() + &json("later\\n", 9) + &cri(9, "F");
+            assert_eq!(files.has_first_of(later.as_bytes()), is_known, "{head}");
+            assert!(!files.has_first_of(json("other\\n", 1).as_bytes()));
+        }
     }
 }

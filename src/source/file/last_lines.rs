@@ -1,5 +1,6 @@
-//! Where the last lines of a log begin. Walks back from its end and reads no more than it needs:
-//! blocks of plain files, and compressed files only if the newer ones have too few lines.
+//! Where the last lines of a log begin: this many, or those after a time. Walks back from its end and
+//! reads no more than it needs: blocks of plain files, and compressed files only if the newer ones
+//! have too few lines.
 //!
 //! A line may have been written in pieces with entries of the other stream between them, so each
 //! stream begins at an offset of its own: after its last line that is not among those wanted.
@@ -17,6 +18,7 @@ use crate::runtime::file::{is_permanent, read_exact_at};
 use crate::source::file::generation::{Generation, ENTRY_CAP};
 use crate::source::file::known::{begins_like_later, Head};
 use crate::source::file::listing::ListedFile;
+use crate::source::file::resume::{was_written_since, CLOCK_TICK};
 
 /// Bytes per read; more while an entry is longer.
 const BLOCK_BYTES: usize = 64 * 1024;
@@ -28,36 +30,86 @@ const LOOK_BACK: usize = 16 << 20;
 /// Bytes before an offset that identify it.
 const PRECEDING_BYTES: u64 = 1024;
 
+/// Which lines are wanted.
+#[derive(Debug, Clone, Copy)]
+enum Wanted {
+    /// This many.
+    Last(usize),
+    /// Those from after the first time to the second one. What is later was stamped by a clock that
+    /// was set back since, and may be older.
+    Between(Timestamp, Timestamp),
+}
+
 /// The checkpoint from which the last `count` lines of the listed files are read, and what follows.
 pub fn before_last_lines(listed: &[ListedFile], count: usize) -> io::Result<ContainerCheckpoint> {
-    let mut walk = Walk::new(count);
+    Ok(walk_back(listed, Wanted::Last(count))?.begins_or_first())
+}
+
+/// The checkpoint from which the lines of the listed files are read that were written after a time,
+/// and what follows. If too much was, nothing is known but the time.
+pub fn after_time(
+    listed: &[ListedFile],
+    time: Timestamp,
+    now: Timestamp,
+) -> io::Result<ContainerCheckpoint> {
+    let walk = walk_back(listed, Wanted::Between(time, now))?;
+    let is_too_far = walk.begins == [None; 2] && walk.passed > LOOK_BACK;
+    let begins = match is_too_far {
+        true => ContainerCheckpoint::default(),
+        false => walk.begins_or_first(),
+    };
+    Ok(begins.map(|begin| begin.or_after(time)))
+}
+
+fn walk_back(listed: &[ListedFile], wanted: Wanted) -> io::Result<Walk> {
+    let mut walk = Walk::new(wanted);
     let heads: Vec<Head<'_>> = listed.iter().map(Head::of).collect();
-    for (index, file) in listed.iter().enumerate().rev() {
+    // An empty file has nothing else where the file system has no birth times.
+    let is_known = |here: &StreamCheckpoint| here.birth != 0 || here.fingerprint.length > 0;
+    let mut start_of_later = None;
+    for (index, listed) in listed.iter().enumerate().rev() {
         let head = &heads[index];
         if begins_like_later(head, &heads[index + 1..])? {
             continue;
         }
-        let mut file = match Backwards::open(file, head) {
-            Err(error) if !file.is_current() && is_permanent(&error) => continue,
+        let is_older = match wanted {
+            Wanted::Last(_) => false,
+            Wanted::Between(time, _) => {
+                let time = time.since_epoch().saturating_sub(CLOCK_TICK);
+                !was_written_since(listed, time)
+            }
+        };
+        if is_older && start_of_later.is_some() {
+            walk.stopped_at = start_of_later;
+            break;
+        }
+        let mut file = match Backwards::open(listed, head) {
+            Err(error) if !listed.is_current() && is_permanent(&error) => continue,
             opened => opened?,
         };
+        if is_older {
+            walk.stopped_at = file.checkpoint_at(file.size)?.filter(is_known);
+            match walk.stopped_at {
+                Some(_) => break,
+                None => continue,
+            }
+        }
         if !file.walk(&mut walk)? {
             break;
         }
+        start_of_later = file.checkpoint_at(0)?.filter(is_known);
     }
-    // Streams of which the oldest files have no earlier line begin with these.
-    let first = walk.stopped_at.unwrap_or_default();
-    Ok(walk.begins.map(|begin| begin.unwrap_or(first)))
+    Ok(walk)
 }
 
 /// The entries passed so far, from the last one back.
 struct Walk {
-    wanted: usize,
+    wanted: Wanted,
     lines: usize,
     /// The time of the stream's entry passed last; `None` if no line of it is wanted.
     time: PerStream<Option<Timestamp>>,
     begins: PerStream<Option<StreamCheckpoint>>,
-    /// Bytes passed since one stream has its beginning.
+    /// Bytes passed since one stream has its beginning; all of them, where a time is looked for.
     passed: usize,
     /// Whether one stream has its beginning and no earlier entry can be of the other one's line.
     is_past_lines: bool,
@@ -66,7 +118,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn new(wanted: usize) -> Walk {
+    fn new(wanted: Wanted) -> Walk {
         Walk {
             wanted,
             lines: 0,
@@ -76,6 +128,13 @@ impl Walk {
             is_past_lines: false,
             stopped_at: None,
         }
+    }
+
+    /// Where each stream begins. Those of which the oldest files have no earlier line begin with
+    /// these.
+    fn begins_or_first(&self) -> ContainerCheckpoint {
+        let first = self.stopped_at.unwrap_or_default();
+        self.begins.map(|begin| begin.unwrap_or(first))
     }
 
     fn is_over(&self) -> bool {
@@ -100,7 +159,11 @@ impl Walk {
             Some(time) => !piece.ends_line && pieces.continues_piece(&piece, time),
         };
         if !continues {
-            if self.lines == self.wanted {
+            let is_wanted = match self.wanted {
+                Wanted::Last(count) => self.lines < count,
+                Wanted::Between(after, until) => after < piece.time && piece.time <= until,
+            };
+            if !is_wanted {
                 return true;
             }
             self.lines += 1;
@@ -209,7 +272,8 @@ impl Backwards {
                     }
                 }
             }
-            if walk.begins.iter().any(Option::is_some) {
+            let is_by_time = matches!(walk.wanted, Wanted::Between(..));
+            if is_by_time || walk.begins.iter().any(Option::is_some) {
                 walk.passed += length;
             }
             block.truncate(start);

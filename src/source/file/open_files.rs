@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::delivery::checkpoint::fingerprint::Fingerprint;
 use crate::source::file::generation::Generation;
 use crate::source::file::generation::HeldFile;
 use crate::source::file::known::{is_held, is_hole, Head, KnownFile, KnownFiles};
@@ -85,13 +84,7 @@ impl OpenFiles {
 
     /// Adds a file that has the content of the newest open one.
     pub fn add_successor(&mut self, successor: Successor) {
-        let mut next = match successor {
-            Successor::After(next) => next,
-            Successor::Changed(mut next) => {
-                next.repeats = true;
-                next
-            }
-        };
+        let mut next = successor.into_file();
         next.number = self.next_number;
         self.next_number += 1;
         self.open.push_back(next);
@@ -113,7 +106,7 @@ impl OpenFiles {
     pub fn close_front(&mut self) -> Option<Generation> {
         let front = self.open.pop_front()?;
         self.next_seen = None;
-        self.seen.remember(KnownFile::of(&front));
+        self.seen.remember(KnownFile::read(&front));
         Some(front)
     }
 
@@ -121,10 +114,7 @@ impl OpenFiles {
     pub fn drop_file(&mut self, index: usize) -> Option<Generation> {
         let dropped = self.open.remove(index)?;
         let head = dropped.head_now().ok().flatten().unwrap_or_default();
-        self.seen.remember(KnownFile {
-            id: dropped.id,
-            fingerprint: Fingerprint::of(&head),
-        });
+        self.seen.remember(KnownFile::unread(dropped.id, &head));
         Some(dropped)
     }
 
@@ -147,12 +137,17 @@ impl OpenFiles {
 
     /// Whether a listed file is open or was read before.
     pub fn knows(&self, file: &ListedFile, head: &Head<'_>) -> io::Result<bool> {
+        Ok(self.holds(file, head)? || self.seen.find(file, head)?.is_some())
+    }
+
+    /// Whether a listed file is open.
+    pub fn holds(&self, file: &ListedFile, head: &Head<'_>) -> io::Result<bool> {
         for held in &self.open {
             if is_held(file, head, held)? {
                 return Ok(true);
             }
         }
-        self.seen.knows(file, head)
+        Ok(false)
     }
 
     /// Whether a file that somebody else has named begins like one that is open or was read

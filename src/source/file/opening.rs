@@ -52,8 +52,8 @@ pub fn open_from(
     Ok(files)
 }
 
-/// Whether a listed file has the content of the one before it, to which somebody has given another
-/// name (`sed -i.bak`).
+/// Whether a listed file has the content of the one before it, which somebody has renamed
+/// (`sed -i.bak`, `mv LOG LOG.1; cp LOG.1 LOG`).
 fn successor_at(
     listed: &[ListedFile],
     index: usize,
@@ -61,7 +61,7 @@ fn successor_at(
 ) -> io::Result<Option<Successor>> {
     let before = index.checked_sub(1).map(|before| &listed[before]);
     let held = files.open.back();
-    match (before.filter(|file| file.is_renamed), held) {
+    match (before, held) {
         (Some(before), Some(held)) if before.id == held.id => successor_of(held, &listed[index]),
         _ => Ok(None),
     }

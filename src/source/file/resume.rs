@@ -16,13 +16,13 @@ use crate::source::file::cut::seek_kept;
 use crate::source::file::foreign::{examine, Examined};
 use crate::source::file::generation::Generation;
 use crate::source::file::known::{was_read_whole, Head};
-use crate::source::file::listing::ListedFile;
+use crate::source::file::listing::{self, ListedFile};
 use crate::source::file::replaced::Copied;
 use crate::source::file::search::{Search, Sought};
 
 /// The kernel's birth times advance in clock ticks, so one may precede the time of an entry
 /// written earlier by up to this, in nanoseconds.
-const CLOCK_TICK: u64 = 1_000_000_000;
+pub const CLOCK_TICK: u64 = 1_000_000_000;
 /// In nanoseconds.
 const SECOND: u64 = 1_000_000_000;
 
@@ -420,18 +420,14 @@ fn is_newer(file: &ListedFile, checkpoint: &StreamCheckpoint) -> bool {
     file.rank.is_gzip
         || file.id.birth == 0
         || file.id.birth >= checkpoint.birth
+        // The checkpoint was in a copy of it (copytruncate) that has been renamed since.
         || was_written_since(file, checkpoint.birth)
 }
 
-/// Whether a file older than the checkpoint's was written after that was created: then the
-/// checkpoint was in a copy of it (copytruncate) that has been renamed since.
-fn was_written_since(file: &ListedFile, birth: u64) -> bool {
-    let Ok(stat) = file.path.stat() else {
-        return false;
-    };
-    let modified =
-        i128::from(stat.stx_mtime.tv_sec) * 1_000_000_000 + i128::from(stat.stx_mtime.tv_nsec);
-    modified > i128::from(birth)
+/// Whether a file was written after a time in nanoseconds of the kernel's clock.
+pub fn was_written_since(file: &ListedFile, time: u64) -> bool {
+    let stat = file.path.stat();
+    stat.is_ok_and(|stat| listing::modified(&stat) > time)
 }
 
 #[cfg(test)]

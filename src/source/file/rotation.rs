@@ -23,6 +23,7 @@ use crate::source::file::opening::open_or_pass;
 use crate::source::file::replaced::Copied;
 use crate::source::file::search::Search;
 pub use crate::source::file::start::Start;
+use crate::source::file::successor::successor_of;
 
 mod first;
 mod held;
@@ -155,22 +156,39 @@ impl Rotation {
         }
     }
 
-    /// Opens those of the listed files that are neither open nor read.
+    /// Opens those of the listed files that are neither open nor read. One that goes on where another
+    /// one ends is opened there.
     fn open_unknown(
         &mut self,
         listed: &[ListedFile],
         losses: &Losses,
         link: &Link,
     ) -> io::Result<Vec<Generation>> {
-        let mut opened = Vec::new();
+        let mut opened: Vec<Generation> = Vec::new();
         for file in listed {
             let head = Head::of(file);
-            if self.files.knows(file, &head)? || self.files.has_content_of(file, &head)? {
+            if self.files.holds(file, &head)? || self.files.has_content_of(file, &head)? {
                 continue;
             }
-            if let Some(mut file) = open_or_pass(file, losses, link)? {
-                file.number = self.files.next_number;
-                opened.push(file);
+            let newest = opened.last().or(self.files.open.back());
+            let next = match (self.files.seen.find(file, &head)?, newest) {
+                (Some(known), _) => match known.open_again(file)? {
+                    None => continue,
+                    again => again,
+                },
+                (None, Some(newest)) if file.is_current() || file.is_renamed => {
+                    match successor_of(newest, file)? {
+                        // A copy, which may get the name of the log.
+                        Some(_) if file.is_renamed => continue,
+                        Some(successor) => Some(successor.into_file()),
+                        None => open_or_pass(file, losses, link)?,
+                    }
+                }
+                (None, _) => open_or_pass(file, losses, link)?,
+            };
+            if let Some(mut next) = next {
+                next.number = self.files.next_number;
+                opened.push(next);
             }
             self.files.next_number += 1;
         }
@@ -191,11 +209,12 @@ impl Rotation {
     }
 
     /// Before the first byte of the front file is taken: drops what was taken before, if the file
-    /// was truncated and an earlier state of it was written over it.
+    /// begins as one that was begun before, whatever its name, or if an earlier state of it was
+    /// written over it.
     pub fn expect_known(&mut self, feed: &mut Feed) -> io::Result<()> {
+        let is_known = is_front_known(&self.files)?;
         let front = self.files.open.front_mut();
-        if front.is_some_and(|front| std::mem::take(&mut front.is_overwritten)) {
-            let is_known = is_front_known(&self.files)?;
+        if front.is_some_and(|front| std::mem::take(&mut front.is_overwritten)) || is_known {
             feed.assembler.expect_known([true; 2], is_known);
         }
         Ok(())

@@ -9,8 +9,8 @@ use crate::format::position::Timestamp;
 pub enum Start {
     /// At the first byte of the oldest file.
     Head,
-    /// After the last line of what is there. What appears later is read from this time on, that of
-    /// the first start.
+    /// After the last line of what is there that is not later than this time, that of the first
+    /// start.
     End(Timestamp),
     /// At the last lines, this many.
     Last(usize),

@@ -13,7 +13,7 @@ use std::io;
 use crate::delivery::checkpoint::fingerprint::HEAD_BYTES;
 use crate::runtime::file::{is_permanent, stat_file};
 use crate::source::file::content::{have_same, have_same_before};
-use crate::source::file::cut::part_of;
+use crate::source::file::cut::{part_of, time_of_first};
 use crate::source::file::generation::Generation;
 use crate::source::file::listing::ListedFile;
 
@@ -22,12 +22,26 @@ pub enum Successor {
     /// It holds all of the old file's content, or an earlier state of it, perhaps without the
     /// beginning; it is open behind what both have.
     After(Generation),
-    /// It begins the same, and something in it is changed: the times of its entries say what was
-    /// delivered. It is open at the same offset if the change is behind that.
+    /// It begins the same, or with a part of the old file, and something in it is changed: the times
+    /// of its entries say what was delivered. It is open at the same offset if the change is behind
+    /// that.
     Changed(Generation),
 }
 
-/// Whether a listed file has the content of `held`, whose own name is gone.
+impl Successor {
+    /// The file, to be read on where it is open.
+    pub fn into_file(self) -> Generation {
+        match self {
+            Successor::After(next) => next,
+            Successor::Changed(mut next) => {
+                next.repeats = true;
+                next
+            }
+        }
+    }
+}
+
+/// Whether a listed file has the content of `held`, which it follows.
 pub fn successor_of(held: &Generation, file: &ListedFile) -> io::Result<Option<Successor>> {
     let Some(old) = held.plain_file().filter(|_| !file.rank.is_gzip) else {
         return Ok(None);
@@ -46,7 +60,11 @@ pub fn successor_of(held: &Generation, file: &ListedFile) -> io::Result<Option<S
         return Ok(None);
     }
     if !have_same(old, new, 0, head)? {
-        return Ok(part_of(held, next)?.map(Successor::After));
+        let part = part_of(held, next)?;
+        return Ok(part.map(|(part, is_same)| match is_same {
+            true => Successor::After(part),
+            false => Successor::Changed(part),
+        }));
     }
     if have_same_before(old, new, common)? {
         next.seek_to_end_before(common)?;
@@ -57,10 +75,10 @@ pub fn successor_of(held: &Generation, file: &ListedFile) -> io::Result<Option<S
         return Ok(Some(Successor::Changed(next)));
     }
     let head = next.head_now()?.unwrap_or_default();
-    Ok(held
-        .fingerprint()
-        .matches(&head)
-        .then_some(Successor::Changed(next)))
+    let is_alike = held.fingerprint().matches(&head);
+    // A line that is longer than the head may be the first of several files.
+    let is_it = is_alike && time_of_first(held.file())? == time_of_first(next.file())?;
+    Ok(is_it.then_some(Successor::Changed(next)))
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The files of the journal. libsystemd reads those that it can open and says nothing of the
 //! others: who may read a user's journal but not the system's would take this for an idle one.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
 
 use crate::config::JournalPath;
 use crate::runtime::bounded_file;
@@ -41,7 +42,10 @@ pub fn probe(library: &dyn JournalLibrary, path: &JournalPath) -> io::Result<()>
         return Err(off());
     }
     let probed = || {
-        look(path)?;
+        // It may be empty: all others were removed when it was begun.
+        if look(library, path)? {
+            return Ok(());
+        }
         let mut journal = open(library, path)?;
         // Opens the files.
         journal.seek(Seek::Head)?;
@@ -56,25 +60,25 @@ pub fn probe(library: &dyn JournalLibrary, path: &JournalPath) -> io::Result<()>
     })
 }
 
-/// Fails if there are no files, or if that of the system cannot be opened.
-pub(super) fn look(path: &JournalPath) -> io::Result<()> {
+/// Whether that of the system is among the files. Fails if it cannot be read, or if there are no
+/// files.
+pub(super) fn look(library: &dyn JournalLibrary, path: &JournalPath) -> io::Result<bool> {
     let folders = match path {
-        JournalPath::Off => return Ok(()),
+        JournalPath::Off => return Ok(false),
         JournalPath::Auto => FOLDERS.map(PathBuf::from).to_vec(),
         JournalPath::Folder(folder) => vec![folder.clone()],
     };
-    let mut failure = None;
-    let mut has_files = false;
+    let (mut failure, mut found) = (None, Found::default());
     for folder in &folders {
-        match look_into(folder) {
-            Ok(has) => has_files |= has,
+        match look_into(library, folder, &mut found) {
+            Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => failure = Some(error),
         }
     }
     match failure {
         Some(error) => Err(error),
-        None if has_files => Ok(()),
+        None if found.any => Ok(found.system),
         None => {
             let folders: Vec<String> = folders.iter().map(|it| it.display().to_string()).collect();
             let reason = format!("there is none in {}", folders.join(" or "));
@@ -83,18 +87,25 @@ pub(super) fn look(path: &JournalPath) -> io::Result<()> {
     }
 }
 
-/// Whether there are files in a folder, or in the folders of machines in it.
-fn look_into(folder: &Path) -> io::Result<bool> {
-    let mut has_files = false;
+/// What files there are.
+#[derive(Debug, Default)]
+struct Found {
+    any: bool,
+    /// That of the system, and it can be read.
+    system: bool,
+}
+
+/// Looks at the files in a folder, and in the folders of machines in it.
+fn look_into(library: &dyn JournalLibrary, folder: &Path, found: &mut Found) -> io::Result<()> {
     for path in paths(folder)? {
         if path.is_dir() {
             for file in paths(&path)? {
-                has_files |= look_at(&file)?;
+                look_at(library, &file, found)?;
             }
         }
-        has_files |= look_at(&path)?;
+        look_at(library, &path, found)?;
     }
-    Ok(has_files)
+    Ok(())
 }
 
 fn paths(folder: &Path) -> io::Result<Vec<PathBuf>> {
@@ -104,20 +115,24 @@ fn paths(folder: &Path) -> io::Result<Vec<PathBuf>> {
     paths.collect::<io::Result<_>>().map_err(explained)
 }
 
-/// Whether it is a file of the journal.
-fn look_at(path: &Path) -> io::Result<bool> {
-    if path.extension().is_none_or(|it| it != "journal") {
-        return Ok(false);
+/// Looks at what may be a file of the journal.
+fn look_at(library: &dyn JournalLibrary, path: &Path, found: &mut Found) -> io::Result<()> {
+    // The other one is of a journald that did not end in order.
+    let is_one = |extension| extension == "journal" || extension == "journal~";
+    if !path.extension().is_some_and(is_one) {
+        return Ok(());
     }
+    found.any = true;
     if path.file_name().is_some_and(|name| name == SYSTEM) {
-        match File::open(path) {
-            Ok(_) => {}
-            // It is being rotated.
+        match library.check(path) {
+            Ok(()) => found.system = true,
+            // It is being rotated: there is none, or one without a header.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.raw_os_error() == Some(Errno::NODATA.raw_os_error()) => {}
             Err(error) => return Err(at(path, &error)),
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 fn at(path: &Path, error: &io::Error) -> io::Error {

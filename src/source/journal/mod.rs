@@ -10,6 +10,7 @@ pub mod files;
 pub mod journaled;
 mod losses;
 mod ordinals;
+mod resumed;
 pub mod scan;
 pub mod seam;
 pub mod shared;

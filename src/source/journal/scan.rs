@@ -170,6 +170,17 @@ impl Scan {
         Ok(true)
     }
 
+    /// Has the first entry after this place count as missing, if another one comes first. For a
+    /// scan of all that began in an empty journal.
+    pub fn expect_after(&mut self, place: JournalPlace) {
+        let mut last = self.last.iter_mut();
+        match last.find(|it| it.sequence == place.sequence) {
+            Some(last) if last.number < place.number => *last = place,
+            Some(_) => {}
+            None => self.last.push(place),
+        }
+    }
+
     /// How many entries were not in the journal since the last call, of containers and others.
     pub fn take_missing(&mut self) -> u64 {
         std::mem::take(&mut self.missing)
@@ -215,9 +226,13 @@ impl Scan {
         self.at
     }
 
-    /// Goes to the last entry that was stepped to, whatever it is, once the end is reached.
-    pub fn note_end(&mut self) {
-        self.at = self.journal.place().ok().or(self.at);
+    /// The last entry of each sequence that was stepped to, and the one that it began at.
+    pub fn ends(&mut self) -> Vec<JournalPlace> {
+        let mut ends = self.last.clone();
+        // There is none as long as nothing was read and the file that it was at is gone.
+        let here = self.journal.place().ok().or(self.at);
+        ends.extend(here.filter(|here| ends.iter().all(|it| it.sequence != here.sequence)));
+        ends
     }
 
     /// Takes note of new and removed files; returns whether there are any.

@@ -10,6 +10,10 @@ use crate::delivery::checkpoint::JournalPlace;
 pub trait JournalLibrary: Send + Sync {
     /// Opens the journal in a folder, or that of this machine. Without files it is empty.
     fn open(&self, folder: Option<&Path>) -> io::Result<Box<dyn Journal>>;
+
+    /// Fails unless this file of a journal can be read. [`open`](JournalLibrary::open) passes over
+    /// one that cannot.
+    fn check(&self, file: &Path) -> io::Result<()>;
 }
 
 /// Where to go.

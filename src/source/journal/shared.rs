@@ -23,6 +23,7 @@ use crate::delivery::link::Link;
 use crate::runtime::id::ContainerId;
 use crate::source::journal::files::{look, off, open, probe};
 use crate::source::journal::losses::Losses;
+use crate::source::journal::resumed::Resumed;
 use crate::source::journal::scan::{Scan, Step};
 use crate::source::journal::seam::{Journal, JournalLibrary, Seek};
 use crate::source::journal::trust::Writer;
@@ -33,8 +34,8 @@ use crate::telemetry::trouble::Trouble;
 /// How long it is known whether the journal can be read.
 const AVAILABILITY_AGE: Duration = Duration::from_secs(2);
 
-/// How long to wait after a failure.
-const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval between two looks at the files while they are read.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The place of the first entry of all.
 fn first_place(journal: &mut dyn Journal) -> io::Result<Option<JournalPlace>> {
@@ -59,28 +60,6 @@ pub enum Progress {
     Failed,
 }
 
-/// A scan that is opened again after a failure.
-#[derive(Default)]
-struct Resumed {
-    scan: Option<Scan>,
-    /// Where it is to be opened again.
-    at: Option<JournalPlace>,
-    /// Failures since the last entry that could be read.
-    failures: u32,
-    /// Not before this time.
-    retry: Option<Instant>,
-}
-
-impl Resumed {
-    /// Notes how far it came.
-    fn note_place(&mut self) {
-        let at = self.scan.as_ref().and_then(Scan::at);
-        if at.is_some() && at != self.at {
-            (self.at, self.failures) = (at, 0);
-        }
-    }
-}
-
 /// The journal of a reader.
 pub struct SharedJournal {
     library: Option<Arc<dyn JournalLibrary>>,
@@ -96,7 +75,9 @@ pub struct SharedJournal {
     trouble: Trouble<()>,
     /// Files were added or removed since all was read last.
     has_changed: bool,
-    turned_over: Option<JournalPlace>,
+    turned_over: Vec<JournalPlace>,
+    /// When the files were looked at last.
+    looked: Option<Instant>,
     losses: Losses,
 }
 
@@ -113,7 +94,8 @@ impl SharedJournal {
             probed: None,
             trouble: Trouble::paced(),
             has_changed: false,
-            turned_over: None,
+            turned_over: Vec::new(),
+            looked: None,
             losses: Losses::default(),
         }
     }
@@ -172,7 +154,7 @@ impl SharedJournal {
         }
         if self.members.is_empty() {
             (self.all, self.own) = (Resumed::default(), Resumed::default());
-            self.turned_over = None;
+            self.turned_over.clear();
         }
     }
 
@@ -215,25 +197,30 @@ impl SharedJournal {
         read
     }
 
-    /// The last entry up to which all live containers were read, if files were removed or added
-    /// since this was asked last and everything was read.
-    pub fn take_turn_over(&mut self, read: Progress) -> Option<JournalPlace> {
+    /// As [`ends`](SharedJournal::ends), if files were removed or added since this was asked last
+    /// and everything was read.
+    pub fn take_turn_over(&mut self, read: Progress) -> Option<&[JournalPlace]> {
         if read != Progress::End || !self.has_changed {
             return None;
         }
-        let scan = self.all.scan.as_mut()?;
-        // There is none as long as nothing was read and the file that it was at is gone.
-        scan.note_end();
-        let at = scan.at()?;
+        let ends = self.ends();
+        if ends.is_empty() {
+            return None;
+        }
         self.has_changed = false;
-        self.turned_over = Some(at);
-        Some(at)
+        self.turned_over = ends;
+        Some(&self.turned_over)
     }
 
-    /// The last entry when that was asked last. A container that has caught up since has read up
+    /// The last entries, one of each sequence, up to which all live containers were read.
+    pub fn ends(&mut self) -> Vec<JournalPlace> {
+        self.all.scan.as_mut().map_or_else(Vec::new, Scan::ends)
+    }
+
+    /// The last entries when that was asked last. A container that has caught up since has read up
     /// to there, too.
-    pub fn turned_over(&self) -> Option<JournalPlace> {
-        self.turned_over
+    pub fn turned_over(&self) -> &[JournalPlace] {
+        &self.turned_over
     }
 
     /// Reads what a container has not taken yet, from `from` on. When that begins, `is_behind`
@@ -272,8 +259,13 @@ impl SharedJournal {
                 Err(error) => return self.fail(&error, link),
             };
             self.owner = Some(container);
-            if let (Seek::To(place), Some(first)) = (from, first) {
-                is_behind(place.sequence == first.sequence && place.number + 1 < first.number);
+            match (from, first, &mut self.all.scan) {
+                (Seek::To(place), Some(first), _) => {
+                    is_behind(place.sequence == first.sequence && place.number + 1 < first.number);
+                }
+                // The next entry will tell.
+                (Seek::To(place), None, Some(all)) => all.expect_after(place),
+                _ => {}
             }
         }
         let read = self.read(
@@ -310,13 +302,10 @@ impl SharedJournal {
                     .end(|| link.report(Event::Journal(JournalEvent::Readable)));
                 progress
             }
-            Err(error) => {
-                resumed.note_place();
-                resumed.scan = None;
-                resumed.failures += 1;
-                resumed.retry = Some(Instant::now() + RETRY_INTERVAL);
-                self.fail(&error, link)
-            }
+            Err(error) => match resumed.note_failure(Instant::now()) {
+                true => Progress::More,
+                false => self.fail(&error, link),
+            },
         }
     }
 
@@ -350,10 +339,16 @@ impl SharedJournal {
                 none.insert(scan)
             }
         };
-        if scan.refresh()? {
-            self.has_changed = true;
-            // libsystemd passes over files that it cannot open.
-            look(&self.path)?;
+        let has_changed = scan.refresh()?;
+        self.has_changed |= has_changed;
+        // libsystemd passes over files that it cannot open, and may not tell that there are any.
+        let now = Instant::now();
+        let is_due = |at| now.duration_since(at) >= LOOK_INTERVAL;
+        if let Some(library) = &self.library {
+            if has_changed || self.looked.is_none_or(is_due) {
+                self.looked = Some(now);
+                look(&**library, &self.path)?;
+            }
         }
         loop {
             if !link.queue.has_space() || link.is_stopping() {

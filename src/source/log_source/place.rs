@@ -8,16 +8,16 @@
 
 use std::io;
 
-use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
+use crate::delivery::checkpoint::ContainerCheckpoint;
 use crate::delivery::link::Link;
 use crate::runtime::{Found, LogFiles};
 use crate::source::choose::{self, Choice, FileState};
 use crate::source::describe::Description;
-use crate::source::file::extent::{have_read, log_of, was_made_after};
+use crate::source::file::extent::{have_read, last_written, was_made_after};
 use crate::source::file::feed::ReadContext;
 use crate::source::file::rotation::Start;
 use crate::source::follow::Follow;
-use crate::source::log_source::turns::{between, Turns};
+use crate::source::log_source::turns::{resume_in, Turns};
 use crate::source::log_source::{decide, watch_log_folder, LogSource, Source};
 use crate::source::services::Surroundings;
 use crate::telemetry::event::deleted::DeletedEvent;
@@ -27,8 +27,8 @@ use crate::telemetry::throttle::Once;
 /// The logs of a container whose driver was changed.
 #[derive(Debug, Default)]
 pub struct Places {
-    /// Those that were read to their end.
-    left: Vec<LogFiles>,
+    /// Those that were read to their end, and when each had been written last by then.
+    left: Vec<(LogFiles, u64)>,
     /// An earlier run may have read some of them.
     is_resumed: bool,
     /// The driver writes elsewhere than to the files being read.
@@ -40,7 +40,7 @@ pub struct Places {
     /// The file of the checkpoint was deleted, and that was reported.
     is_lost: bool,
     /// Those that are read in turns, until the last one begins.
-    turns: Option<Turns>,
+    pub(super) turns: Option<Turns>,
 }
 
 impl Places {
@@ -51,9 +51,26 @@ impl Places {
             ..Places::default()
         }
     }
-}
 
-impl Places {
+    /// A log was read to its end.
+    pub(super) fn leave(&mut self, files: LogFiles) {
+        let written = last_written(&files);
+        self.left.retain(|(left, _)| *left != files);
+        self.left.push((files, written));
+    }
+
+    /// Whether a log was read to its end once.
+    fn has_left(&self, files: &LogFiles) -> bool {
+        self.left.iter().any(|(left, _)| left == files)
+    }
+
+    /// Whether a log was read to its end, and was not written since.
+    pub(super) fn has_all_of(&self, files: &LogFiles) -> bool {
+        let is_it = |left: &&(LogFiles, u64)| left.0 == *files;
+        let left = self.left.iter().find(is_it);
+        left.is_some_and(|(_, written)| *written == last_written(files))
+    }
+
     /// Whether logs are read in turns.
     pub fn has_turns(&self) -> bool {
         self.turns.is_some()
@@ -83,7 +100,9 @@ impl LogSource {
         };
         self.follow.unwatch(around);
         self.follow = Follow::new(around.now);
-        self.places.left = self.places.left.iter().map(moved).collect();
+        for (files, _) in &mut self.places.left {
+            *files = moved(files);
+        }
         if let Some(turns) = &mut self.places.turns {
             turns.move_by(moved);
         }
@@ -118,11 +137,14 @@ impl LogSource {
     }
 
     /// The logs that may have something unread, oldest first. None that was left is among them,
-    /// unless the driver writes to it again.
-    fn unread_logs(&self, about: &Description) -> Result<Vec<LogFiles>, (LogFiles, io::Error)> {
+    /// unless it was written since, or the driver writes to it again.
+    pub(super) fn unread_logs(
+        &self,
+        about: &Description,
+    ) -> Result<Vec<LogFiles>, (LogFiles, io::Error)> {
         let mut logs = choose::find_logs(about.runtime(), about.found(), about.driver())?;
-        let is_left = |files: &LogFiles| self.places.left.contains(files);
-        logs.retain(|files| !is_left(files) || about.writes_to(files) != Some(false));
+        let has_all_of = |files: &LogFiles| self.places.has_all_of(files);
+        logs.retain(|files| about.writes_to(files) != Some(false) || !has_all_of(files));
         Ok(logs)
     }
 
@@ -135,58 +157,24 @@ impl LogSource {
             return Ok(Some(self.files().clone()));
         }
         let mut logs = self.unread_logs(about)?;
-        let first = match self.tailer().map(|tailer| tailer.start()) {
-            _ if logs.len() < 2 => 0,
+        match self.tailer().map(|tailer| tailer.start()) {
+            _ if logs.len() < 2 => return Ok(logs.pop()),
             // The API was read from until now.
-            None | Some(Start::End(_) | Start::Last(_)) => logs.len() - 1,
-            Some(Start::Head | Start::After { .. }) => 0,
+            None | Some(Start::End(_) | Start::Last(_)) => {
+                let last = logs.pop();
+                logs.into_iter().for_each(|log| self.places.leave(log));
+                return Ok(last);
+            }
+            Some(start @ (Start::Head | Start::After { .. })) => {
+                self.begin_among(&logs, 0, start, about);
+            }
             Some(Start::Saved(saved)) => {
-                let first = self.resume_in(&logs, &saved, about);
-                first.map_err(|error| (logs[0].clone(), error))?
-            }
-        };
-        if self.places.turns.is_some() {
-            return Ok(Some(self.files().clone()));
-        }
-        self.places.left.extend(logs.drain(..first));
-        Ok(logs.into_iter().next())
-    }
-
-    /// Returns which of the logs to resume in.
-    fn resume_in(
-        &mut self,
-        logs: &[LogFiles],
-        saved: &ContainerCheckpoint,
-        about: &Description,
-    ) -> io::Result<usize> {
-        let mut of_streams = [None, None];
-        for (index, checkpoint) in of_streams.iter_mut().zip(saved) {
-            *index = log_of(logs, checkpoint)?;
-        }
-        let Some(first) = of_streams.into_iter().flatten().min() else {
-            return Ok(logs.len() - 1);
-        };
-        let mut saved = *saved;
-        for (index, checkpoint) in of_streams.into_iter().zip(&mut saved) {
-            if index.is_some_and(|index| index > first) {
-                *checkpoint = by_time(checkpoint);
+                let resumed = resume_in(&logs, &saved);
+                let (first, saved) = resumed.map_err(|error| (logs[0].clone(), error))?;
+                self.begin_among(&logs, first, Start::Saved(saved), about);
             }
         }
-        let (log, start) = (logs[first].clone(), Start::Saved(saved));
-        let last = saved.iter().map(|stream| stream.cursor.time).max();
-        let others = between(logs, first, last.unwrap_or_default());
-        if others.is_empty() {
-            self.source = Source::of(about, log, start);
-            return Ok(first);
-        }
-        let older = logs[..first].iter().filter(|log| !others.contains(log));
-        self.places.left.extend(older.cloned());
-        let mut turns = Turns::new(log, start, others);
-        if let Some(turn) = turns.next(saved) {
-            self.source = Source::of_turn(about, turn);
-            self.places.turns = Some(turns);
-        }
-        Ok(first)
+        Ok(Some(self.files().clone()))
     }
 
     /// A turn of the open log ended; the next one begins. Returns whether one did.
@@ -208,10 +196,14 @@ impl LogSource {
         let saved = tailer.close(context)?;
         let (left, held) = (tailer.files().clone(), tailer.held_since());
         turns.ended(&left, held);
-        if held.is_none() && !self.places.left.contains(&left) {
-            self.places.left.push(left);
+        let turn = turns.next(saved);
+        if turns.is_last {
+            report_change(&left, about, around.link);
         }
-        let Some(turn) = turns.next(saved) else {
+        if held.is_none() {
+            self.places.leave(left);
+        }
+        let Some(turn) = turn else {
             return Ok(false);
         };
         self.close_files(about, around);
@@ -287,12 +279,12 @@ impl LogSource {
             return Ok(false);
         }
         // A failure is reported at the next look.
-        let logs = self.unread_logs(about).unwrap_or_default();
-        let next = logs.into_iter().find(|files| files != self.files());
-        let choice = match next {
-            Some(_) => Choice::Files,
-            None if is_gone => return Ok(false),
-            None => decide(about, FileState::Left, around).0,
+        let mut logs = self.unread_logs(about).unwrap_or_default();
+        logs.retain(|files| files != self.files());
+        let choice = match logs.is_empty() {
+            false => Choice::Files,
+            true if is_gone => return Ok(false),
+            true => decide(about, FileState::Left, around).0,
         };
         if matches!(choice, Choice::Later | Choice::Unreadable) {
             // The container was not started since.
@@ -303,23 +295,15 @@ impl LogSource {
         };
         let saved = tailer.close(context)?;
         let left = tailer.files().clone();
-        let files = next.unwrap_or_else(|| left.clone());
-        let (name, short_id) = about.names();
-        around.link.report(Event::DriverChanged {
-            name,
-            short_id,
-            path: left.path.to_path_buf(),
-            driver: about
-                .driver()
-                .map_or_else(String::new, |driver| driver.name.clone()),
-        });
-        self.places.is_over = false;
-        let start = self.start_in(&files, &left, &saved);
-        if !self.places.left.contains(&left) {
-            self.places.left.push(left);
+        if logs.is_empty() {
+            logs.push(left.clone());
         }
+        report_change(&left, about, around.link);
+        self.places.is_over = false;
+        let start = self.start_in(&logs[0], &left, &saved);
+        self.places.leave(left);
         self.close_files(about, around);
-        self.source = Source::of(about, files, start);
+        self.begin_among(&logs, 0, start, about);
         match choice {
             Choice::Files => self.look(about, around),
             choice => self.go_to(choice, about, around),
@@ -333,7 +317,7 @@ impl LogSource {
         let may_be_known = || self.places.is_resumed && !was_made_after(files, left);
         Start::After {
             saved: *saved,
-            may_repeat: self.places.left.contains(files) || may_be_known(),
+            may_repeat: self.places.has_left(files) || may_be_known(),
         }
     }
 
@@ -341,7 +325,11 @@ impl LogSource {
     pub(super) fn start_after_api(&mut self, saved: ContainerCheckpoint) -> Start {
         // The file that the checkpoint names is gone, or is of another log.
         let is_elsewhere = |left: &LogFiles| left != self.files();
-        let is_moved = self.places.left.last().is_some_and(is_elsewhere);
+        let is_moved = self
+            .places
+            .left
+            .last()
+            .is_some_and(|(left, _)| is_elsewhere(left));
         match std::mem::take(&mut self.places.is_lost) || is_moved {
             true => Start::After {
                 saved,
@@ -352,12 +340,14 @@ impl LogSource {
     }
 }
 
-/// What is known of a stream where its file is not at hand.
-fn by_time(checkpoint: &StreamCheckpoint) -> StreamCheckpoint {
-    StreamCheckpoint {
-        cursor: checkpoint.cursor,
-        is_by_time: true,
-        is_mid_line: checkpoint.is_mid_line,
-        ..StreamCheckpoint::default()
-    }
+/// Reports that a log was read up to where its driver was changed.
+fn report_change(left: &LogFiles, about: &Description, link: &Link) {
+    let (name, short_id) = about.names();
+    let driver = about.driver().map(|driver| driver.name.clone());
+    link.report(Event::DriverChanged {
+        name,
+        short_id,
+        path: left.path.to_path_buf(),
+        driver: driver.unwrap_or_default(),
+    });
 }

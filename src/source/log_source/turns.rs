@@ -1,5 +1,5 @@
-//! The logs of a container whose driver was changed more than once while nobody read it: parts of
-//! one are between parts of another.
+//! The logs of a container whose driver was changed more than once while nobody read it, or while the
+//! reader was behind: parts of one are between parts of another.
 //!
 //! ```text
 //! json-file   [ read | unread 1 ............... | unread 3 ]
@@ -11,16 +11,17 @@
 //! a later turn, from the start of the log on, where what was delivered is known by its time. Where
 //! a log has unread entries shows in a turn that holds back all of them.
 
-use std::cmp::Ordering;
+use std::io;
 
-use crate::delivery::checkpoint::ContainerCheckpoint;
+use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
 use crate::format::position::Timestamp;
 use crate::pipeline::hold_back::HoldBack;
 use crate::runtime::LogFiles;
 use crate::source::describe::Description;
-use crate::source::file::extent::{may_be_later, was_made_after};
+use crate::source::file::extent::{log_of, may_be_later, was_made_after};
 use crate::source::file::rotation::Start;
-use crate::source::log_source::Source;
+use crate::source::log_source::{LogSource, Source};
+use crate::source::services::Surroundings;
 
 /// The logs that are read in turns.
 #[derive(Debug)]
@@ -78,6 +79,11 @@ impl Turns {
         }
     }
 
+    /// Whether a log is among those of which something may be unread.
+    fn waits_for(&self, files: &LogFiles) -> bool {
+        self.waiting.iter().any(|log| log.files == *files)
+    }
+
     /// The next turn, after everything up to `saved` was delivered.
     pub fn next(&mut self, saved: ContainerCheckpoint) -> Option<Turn> {
         // One of which nothing is known yet comes before all others.
@@ -116,15 +122,126 @@ impl Turns {
 }
 
 /// The logs that may have something between what is unread of the first one, whose last delivered
-/// entry is given.
-pub(super) fn between(logs: &[LogFiles], first: usize, last: Timestamp) -> Vec<LogFiles> {
-    let is_between = |(index, log): &(usize, &LogFiles)| match index.cmp(&first) {
-        Ordering::Less => may_be_later(log, last),
-        Ordering::Equal => false,
-        Ordering::Greater => may_be_later(log, last) && !was_made_after(log, &logs[first]),
+/// entry is given, or between what those have.
+fn between(logs: &[LogFiles], first: usize, last: Timestamp) -> Vec<LogFiles> {
+    let mut together = vec![first];
+    let mut rest: Vec<usize> = (0..logs.len()).collect();
+    rest.retain(|index| *index != first && may_be_later(&logs[*index], last));
+    // The earlier ones were written after what was delivered, and the first one after that.
+    let (earlier, mut rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|it| *it < first);
+    together.extend(earlier);
+    let is_apart = |it: usize, together: &[usize]| {
+        let mut read_first = together.iter();
+        read_first.all(|other| was_made_after(&logs[it], &logs[*other]))
     };
-    let others = logs.iter().enumerate().filter(is_between);
-    others.map(|(_, log)| log.clone()).collect()
+    while let Some(at) = rest.iter().position(|it| !is_apart(*it, &together)) {
+        together.push(rest.remove(at));
+    }
+    together
+        .into_iter()
+        .skip(1)
+        .map(|it| logs[it].clone())
+        .collect()
+}
+
+/// Which of the logs to resume in, and where.
+pub(super) fn resume_in(
+    logs: &[LogFiles],
+    saved: &ContainerCheckpoint,
+) -> io::Result<(usize, ContainerCheckpoint)> {
+    let mut of_streams = [None, None];
+    for (index, checkpoint) in of_streams.iter_mut().zip(saved) {
+        *index = log_of(logs, checkpoint)?;
+    }
+    let mut saved = *saved;
+    let Some(first) = of_streams.into_iter().flatten().min() else {
+        return Ok((logs.len() - 1, saved));
+    };
+    for (index, checkpoint) in of_streams.into_iter().zip(&mut saved) {
+        if index.is_some_and(|index| index > first) {
+            *checkpoint = by_time(checkpoint);
+        }
+    }
+    Ok((first, saved))
+}
+
+/// What is known of a stream where its file is not at hand.
+fn by_time(checkpoint: &StreamCheckpoint) -> StreamCheckpoint {
+    StreamCheckpoint {
+        cursor: checkpoint.cursor,
+        is_by_time: true,
+        is_mid_line: checkpoint.is_mid_line,
+        ..StreamCheckpoint::default()
+    }
+}
+
+/// The time of the last entry up to a position.
+fn last_of(saved: &ContainerCheckpoint) -> Timestamp {
+    let times = saved.iter().map(|stream| stream.cursor.time);
+    times.max().unwrap_or_default()
+}
+
+impl LogSource {
+    /// Reads one of the logs from `start` on, in turns with those that may have entries between its
+    /// own. The older ones among the others were read.
+    pub(super) fn begin_among(
+        &mut self,
+        logs: &[LogFiles],
+        first: usize,
+        start: Start,
+        about: &Description,
+    ) {
+        let saved = match start {
+            Start::Saved(saved) | Start::After { saved, .. } => saved,
+            Start::Head | Start::End(_) | Start::Last(_) => ContainerCheckpoint::default(),
+        };
+        let others = between(logs, first, last_of(&saved));
+        for log in logs[..first].iter().filter(|log| !others.contains(log)) {
+            self.places.leave(log.clone());
+        }
+        let log = logs[first].clone();
+        if !others.is_empty() {
+            let mut turns = Turns::new(log.clone(), start, others);
+            if let Some(turn) = turns.next(saved) {
+                self.source = Source::of_turn(about, turn);
+                self.places.turns = Some(turns);
+                return;
+            }
+        }
+        self.source = Source::of(about, log, start);
+    }
+
+    /// The driver was changed and changed back while the log that is open was not read to its end:
+    /// it is resumed where it is, as after a restart, in turns with what others have in between.
+    pub(super) fn find_turns(&mut self, about: &Description, around: &mut Surroundings<'_>) {
+        if !self.is_interrupted(about) {
+            return;
+        }
+        let Some(tailer) = self.open_tailer() else {
+            return;
+        };
+        tailer.lose_deleted(around.link);
+        let saved = tailer.hand_over();
+        self.places.end_turns();
+        self.restart(about, Start::Saved(saved), around);
+    }
+
+    /// Whether a log that is not read yet has entries between those of the open one.
+    fn is_interrupted(&self, about: &Description) -> bool {
+        let Some(tailer) = self.tailer().filter(|tailer| tailer.is_open()) else {
+            return false;
+        };
+        let logs = self.unread_logs(about).unwrap_or_default();
+        let is_open = |files: &LogFiles| files == tailer.files();
+        let Some(first) = logs.iter().position(is_open).filter(|_| logs.len() > 1) else {
+            return false;
+        };
+        let turns = self.places.turns.as_ref();
+        let waits = |files: &LogFiles| turns.is_some_and(|turns| turns.waits_for(files));
+        let others = between(&logs, first, last_of(&tailer.position()));
+        let is_new = |files: &LogFiles| !waits(files) && !self.places.has_all_of(files);
+        others.iter().any(is_new)
+    }
 }
 
 impl Source {

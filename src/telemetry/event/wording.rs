@@ -13,7 +13,8 @@ pub(super) fn by_name(name: &str) -> String {
 /// Where containers are found.
 pub(super) fn below(roots: &[PathBuf]) -> String {
     if roots.is_empty() {
-        return "as soon as a runtime has any: none of their folders can be seen now".to_owned();
+        return "as soon as a runtime has any: no folder of a runtime exists or is visible now"
+            .to_owned();
     }
     let roots: Vec<String> = roots
         .iter()

@@ -300,7 +300,7 @@ fn the_limits_of_the_kernel_are_tried_and_the_one_to_raise_is_named() {
     let (few, is_all_read) = page(&few);
     assert!(!is_all_read, "{few}");
     assert!(
-        fix(&few, "open, 40 may be").contains("ulimit -n 1024"),
+        fix(&few, "open, but only 40 may be").contains("ulimit -n 1024"),
         "{few}"
     );
     let can = Command::new("unshare")
@@ -335,7 +335,7 @@ fn the_limits_of_the_kernel_are_tried_and_the_one_to_raise_is_named() {
     }
     let (enough, _) = page(&behind("echo 3 >/proc/sys/user/max_inotify_instances"));
     assert!(
-        !enough.contains("Worth knowing:") && enough.contains("22 watches added as a test"),
+        !enough.contains("Worth knowing:") && enough.contains("22 test watches added"),
         "{enough}"
     );
 }
@@ -396,7 +396,7 @@ fn a_db_is_looked_at_and_neither_made_nor_moved_and_no_log_is_touched() {
     );
     let page = looked_at(&used, true);
     assert!(
-        fix(&page, "has it open").starts_with("nothing, if that is the Fluent Bit"),
+        fix(&page, "has it open").starts_with("none needed if that is the Fluent Bit"),
         "{page}"
     );
     follower.kill().expect("our child");
@@ -407,7 +407,7 @@ fn a_db_is_looked_at_and_neither_made_nor_moved_and_no_log_is_touched() {
     fs::write(&path, "no checkpoint at all").expect("ours");
     let page = looked_at("is not a checkpoint of container_logs", false);
     assert!(
-        fix(&page, "Fluent Bit does not start with it").contains("a file of its own"),
+        fix(&page, "Fluent Bit does not start with it").contains("that nothing else uses"),
         "{page}"
     );
     let elsewhere = format!("DB={}", dbs.path().join("none/positions.db").display());
@@ -431,7 +431,7 @@ fn labels_that_are_not_obeyed_are_listed_with_the_option_that_obeys_them() {
     assert!(is_all_read, "{page}");
     for part in [
         "container web: label fluentbit.io/tag is ignored: Label_Hints does not allow it",
-        "-> add it to Label_Hints if you trust whoever writes the image",
+        "-> add it to Label_Hints if you trust the authors of the images",
         "container web: label fluentbit.io/multiline: `pyton` is neither",
     ] {
         assert!(page.contains(part), "no `{part}` in {page}");
@@ -576,13 +576,13 @@ fn what_a_running_daemon_says_is_compared_only_if_asked_for() {
     let (page, is_all_read) = check(root.path(), &["-o", &socket, "--ask"]);
     assert!(!is_all_read, "{page}");
     assert!(
-        page.contains("Docker itself lists 3 containers, of which 1 is not found\n"),
+        page.contains("Docker itself lists 3 containers; 1 of them is not found here\n"),
         "{page}"
     );
-    let lost = "elsewhere: Docker's daemon has it, but it is in no folder that is read";
+    let lost = "elsewhere: Docker's daemon has it, but it is in none of the folders that are read";
     assert!(fix(&page, lost).contains("Docker_Root"), "{page}");
     let differs =
-        "container other: its files say log driver json-file, and Docker's daemon says local";
+        "container other: its files name the log driver json-file, but Docker's daemon local";
     assert!(fix(&page, differs).contains("restart the daemon"), "{page}");
     let left = "container left: Docker's daemon does not have it";
     assert!(fix(&page, left).starts_with("remove "), "{page}");

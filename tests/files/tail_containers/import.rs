@@ -88,7 +88,7 @@ fn a_position_is_taken_from_the_file_that_tail_read_whatever_its_name_is_now() {
         assert!(said(name).ends_with("lines may be repeated"), "{page}");
     }
     assert!(said("unknown").contains(": not in "), "{page}");
-    let end = "2 imported; 3 without a position, which are read as new containers are";
+    let end = "2 imported; 3 without a position, which are read like new containers";
     assert!(page.trim_end().ends_with(end), "{page}");
 
     let shown = run(

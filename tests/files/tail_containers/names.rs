@@ -110,7 +110,7 @@ fn a_name_of_no_container_is_an_error_that_suggests_others() {
     let nobody = DockerRoot::new();
     let output = run(nobody.path(), &["--no-follow", "web"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains("no container is called web: there is none"));
+    assert!(said(&output).contains("no container is called web: there are no containers"));
 }
 
 #[test]

@@ -26,6 +26,7 @@ pub mod dockerd;
 pub mod exporter;
 pub mod fluent_bit;
 pub mod journald;
+pub mod kills;
 pub mod logs_api;
 pub mod nerdctl;
 pub mod nerdctl_root;

@@ -77,7 +77,7 @@ impl<'a> Advice<'a> {
             return "raise the limit of open files (see below)".to_owned();
         }
         if error.kind() == io::ErrorKind::NotFound {
-            return "mount or restore what it leads to, or remove it".to_owned();
+            return "mount or restore its target, or remove it".to_owned();
         }
         if error.kind() == io::ErrorKind::Unsupported {
             return self.for_log_elsewhere();
@@ -89,9 +89,9 @@ impl<'a> Advice<'a> {
         // Every limit is reported with these words.
         if error.to_string().contains("more than") {
             return match self.tool {
-                Tool::Kubernetes => "remove what is left over there".to_owned(),
+                Tool::Kubernetes => "remove what is no longer needed there".to_owned(),
                 _ => format!(
-                    "remove what is left over there ({} container prune{})",
+                    "remove what is no longer needed there ({} container prune{})",
                     self.command(),
                     self.as_whom()
                 ),
@@ -104,7 +104,7 @@ impl<'a> Advice<'a> {
     pub fn for_settings(self, error: &io::Error) -> String {
         match error.kind() {
             io::ErrorKind::InvalidData if self.is_of_users => {
-                "let its user correct it; until then, only the usual place is read".to_owned()
+                "its user must correct it; until then, only the usual place is read".to_owned()
             }
             io::ErrorKind::InvalidData => format!(
                 "correct it, or set {}, if {} keeps its containers elsewhere",
@@ -118,9 +118,9 @@ impl<'a> Advice<'a> {
     /// The fix for something that is there in place of a file or folder.
     fn for_intruder(self) -> &'static str {
         match (self.is_of_users, self.tool) {
-            (true, _) => "nothing is read through a link or a mount below a home directory, or from another owner: let its user put the file or folder itself there",
-            (_, Tool::Docker | Tool::Nerdctl) => "no runtime creates a link, pipe or folder there, and only a link of root's in the place of a container's folder is followed: find out who did, and remove it, or mount in its place what a link leads to",
-            (_, Tool::Podman | Tool::Kubernetes) => "no runtime creates a link, pipe or folder there, and no link is followed: find out who did, and remove it, or mount in its place what a link leads to (mount --bind)",
+            (true, _) => "below a home directory, nothing is read through a link or a mount, or from another owner: its user must put the file or folder itself there",
+            (_, Tool::Docker | Tool::Nerdctl) => "no runtime creates a link, pipe or folder there, and only a link that root owns, in place of a container's folder, is followed: find out who created it and remove it, or mount a link's target in its place",
+            (_, Tool::Podman | Tool::Kubernetes) => "no runtime creates a link, pipe or folder there, and no link is followed: find out who created it and remove it, or mount a link's target in its place (mount --bind)",
         }
     }
 
@@ -131,10 +131,10 @@ impl<'a> Advice<'a> {
         };
         if self.is_of_users {
             return format!(
-                "let its user create it again with the log in its own place (without {option})"
+                "its user must create it again with the log in its usual place (without {option})"
             );
         }
-        let file = format!("let it write to a folder that only root can write to ({option})");
+        let file = format!("have it write to a folder that only root can write to ({option})");
         match self.api {
             Some(api) => format!(
                 "{file}, or allow {}'s API (Mode hybrid, {})",
@@ -185,7 +185,7 @@ impl<'a> Advice<'a> {
             (Tool::Podman, false) => "podman run --log-driver k8s-file",
             (Tool::Podman, true) => "podman run --log-driver k8s-file, or log_driver = \"k8s-file\" in the user's containers.conf",
             (Tool::Nerdctl, _) => "nerdctl run --log-driver json-file",
-            (Tool::Kubernetes, _) => return format!("find out why the kubelet has no log of it (crictl logs), {exclude}"),
+            (Tool::Kubernetes, _) => return format!("find out why the kubelet has no log for it (crictl logs), {exclude}"),
         };
         let other =
             format!("create it again with a log driver that keeps a file ({file}), {exclude}");

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use fluent_bit_container_logs::config::Config;
 use fluent_bit_container_logs::runtime::id::ContainerId;
+use fluent_bit_container_logs::runtime::log_driver::PODMANS_FILE_DRIVER;
 use fluent_bit_container_logs::runtime::Api;
 
 use super::api::Daemon;
@@ -81,10 +82,10 @@ pub fn compare(asked: Asked, containers: &Containers, findings: &mut Vec<Finding
         if let Some(seen) = here.filter(|seen| {
             !seen.driver.is_empty()
                 && !inspected.log_driver.is_empty()
-                && seen.driver != inspected.log_driver
+                && as_reported(api, &seen.driver) != inspected.log_driver
         }) {
             let problem = format!(
-                "its files say log driver {}, and {title}'s daemon says {}",
+                "its files name the log driver {}, but {title}'s daemon {}",
                 seen.driver, inspected.log_driver
             );
             let about = format!("container {}", seen.name);
@@ -104,7 +105,8 @@ pub fn compare(asked: Asked, containers: &Containers, findings: &mut Vec<Finding
             1 => ("it", "it is"),
             _ => ("them", "they are"),
         };
-        let problem = format!("{title}'s daemon has {it}, but {is} in no folder that is read");
+        let problem =
+            format!("{title}'s daemon has {it}, but {is} in none of the folders that are read");
         findings.push(Finding::fatal(about, problem, fix(api)));
     }
     let known: HashSet<String> = listed.iter().map(ToString::to_string).collect();
@@ -113,13 +115,22 @@ pub fn compare(asked: Asked, containers: &Containers, findings: &mut Vec<Finding
         api,
         has_answered: true,
         text: match unseen.len() {
-            0 => format!("lists {}, and all of them are found", count(listed.len())),
-            1 => format!("lists {}, of which 1 is not found", count(listed.len())),
+            0 => format!("lists {}; all of them are found here", count(listed.len())),
+            1 => format!("lists {}; 1 of them is not found here", count(listed.len())),
             more => format!(
-                "lists {}, of which {more} are not found",
+                "lists {}; {more} of them are not found here",
                 count(listed.len())
             ),
         },
+    }
+}
+
+/// How a daemon reports a log driver: Podman's service presents its own `k8s-file` as Docker's
+/// `json-file`.
+fn as_reported(api: Api, driver: &str) -> &str {
+    match (api, driver) {
+        (Api::Podman, PODMANS_FILE_DRIVER) => "json-file",
+        (_, driver) => driver,
     }
 }
 
@@ -150,10 +161,10 @@ fn report_unknown(
         findings.push(Finding::minor(
             format!("container {}", seen.name),
             format!(
-                "{title}'s daemon does not have it: its folder is left, or that of another daemon"
+                "{title}'s daemon does not have it: its folder is a remnant, or belongs to another daemon"
             ),
             format!(
-                "remove {}, or give the root and the socket of one daemon",
+                "remove {}, or set the root and the socket of the same daemon",
                 seen.dir.display()
             ),
         ));

@@ -84,11 +84,11 @@ fn finding(runtime: &Arc<dyn Runtime>, read: &Found, other: &Found) -> Finding {
     let name = name.unwrap_or_else(|_| read.shown_name());
     let parent = |found: &Found| found.origin.parent().unwrap_or(Path::new("")).to_owned();
     let problem = format!(
-        "it is in several folders: of them the one in {} is read, whose log was written last, and that in {} is not",
+        "it is in several folders: the one in {}, whose log was written last, is read, and the one in {} is not",
         parent(read).display(),
         parent(other).display()
     );
     let fix =
-        "remove the copy, or leave its root out; when its log is written, reading goes on there";
+        "remove the copy, or leave its root out; if its log is written to, reading continues there";
     Finding::minor(name, problem, fix)
 }

@@ -14,7 +14,9 @@ use super::{count, Finding};
 pub fn look(config: &Config, findings: &mut Vec<Finding>) -> String {
     let Some(path) = &config.db else {
         let effect = config.without_db().unwrap_or_default();
-        return format!("not set: each start of Fluent Bit {effect}; -o DB=FILE checks one");
+        return format!(
+            "not set: each start of Fluent Bit {effect}; to check a DB, add -o DB=FILE"
+        );
     };
     let shown = path.display();
     match inspect(path) {
@@ -50,7 +52,7 @@ pub fn look(config: &Config, findings: &mut Vec<Finding>) -> String {
                 format!(
                     "{problem}; the next start renames it and reads every log from the beginning"
                 ),
-                "restore it from a backup, or accept that",
+                "restore it from a backup, or accept this",
             ));
             format!("{shown} is not a valid checkpoint: {problem}")
         }
@@ -58,7 +60,7 @@ pub fn look(config: &Config, findings: &mut Vec<Finding>) -> String {
             findings.push(Finding::fatal(
                 format!("DB {shown}"),
                 format!("{problem}; Fluent Bit does not start with it, and leaves it unchanged"),
-                "set DB to a file of its own that does not exist yet",
+                "set DB to a file that does not exist yet and that nothing else uses",
             ));
             format!("{shown} cannot be used: {problem}")
         }
@@ -86,7 +88,7 @@ fn in_use(path: &Path, findings: &mut Vec<Finding>) -> String {
         findings.push(Finding::minor(
             format!("DB {shown}"),
             format!("{who} has it open"),
-            format!("nothing, if that is the Fluent Bit with this configuration; any other instance needs a DB of its own (fuser {shown})"),
+            format!("none needed if that is the Fluent Bit with this configuration; any other instance needs its own DB (fuser {shown})"),
         ));
     }
     let positions = match CheckpointStore::open_read_only(path) {

@@ -71,7 +71,7 @@ pub fn watches(containers: &Containers, findings: &mut Vec<Finding>) -> String {
     match take_watches(containers) {
         Ok(taken) => {
             format!(
-                "{taken} watches added as a test; {} = {}",
+                "{taken} test watches added; {} = {}",
                 watches.name,
                 watches.shown()
             )
@@ -180,7 +180,7 @@ pub fn descriptors(containers: &Containers, place: &Place, findings: &mut Vec<Fi
         let wanted = needed.saturating_mul(2).next_power_of_two().max(1_024);
         findings.push(Finding::fatal(
             "some of the logs",
-            format!("about {needed} files need to be open, {limit} may be; the other logs wait"),
+            format!("about {needed} files need to be open, but only {limit} may be; the other logs wait"),
             place.for_open_files(wanted),
         ));
     }

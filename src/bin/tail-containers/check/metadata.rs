@@ -53,7 +53,7 @@ pub fn report_labels(metadata: &ContainerMetadata, config: &Config, findings: &m
         findings.push(Finding::minor(
             about(),
             format!("label {label} is ignored: Label_Hints does not allow it"),
-            "add it to Label_Hints if you trust whoever writes the image",
+            "add it to Label_Hints if you trust the authors of the images",
         ));
     }
 }
@@ -71,7 +71,7 @@ pub fn report_cut(
         findings.push(Finding::minor(
             about,
             "its names, labels or variables exceed a limit and are cut in its records",
-            "shorten them, or select fewer with Labels and Env (docs/content.md, Bounds)",
+            "shorten them, or select fewer with Labels and Env (docs/content.md, Limits)",
         ));
     }
 }

@@ -86,7 +86,7 @@ impl Place {
                 Around::Podman => Some("start it as root (sudo podman run)".to_owned()),
                 _ => self.run("--userns=host", "hostUsers: true"),
             };
-            let fix = "run outside of this user namespace, whose root cannot read files of the machine's root";
+            let fix = "run outside this user namespace, whose root cannot read the files of the machine's root";
             with(fix, how)
         } else if self.may_read_all {
             let how = self.run("--security-opt label=disable", "seLinuxOptions.type: spc_t");
@@ -137,9 +137,9 @@ impl Place {
             io::ErrorKind::PermissionDenied => self.for_denial(),
             io::ErrorKind::NotFound => match self.mount(root) {
                 Some(mount) => format!("it is in the root of containerd; {mount}"),
-                None => "start a container: its files in /run/containerd tell where the root of containerd is; or set root in containerd's config.toml, or keep it beside nerdctl's data root".to_owned(),
+                None => "start a container, whose files in /run/containerd show where containerd's root is; or set root in containerd's config.toml, or keep it beside nerdctl's data root".to_owned(),
             },
-            _ => "find out whether containerd itself knows these containers (nerdctl ps -a), or remove those that are left over".to_owned(),
+            _ => "find out whether containerd itself lists these containers (nerdctl ps -a), or remove what is left of them".to_owned(),
         }
     }
 
@@ -154,11 +154,11 @@ impl Place {
         let field =
             "volumes with hostPath /var/log/journal or /run/log/journal, whichever the node has,";
         match (error, self.run(mount, field)) {
-            (io::ErrorKind::Unsupported, _) => "install libsystemd (Debian: libsystemd0, RHEL: systemd-libs), in a container in its image".to_owned(),
+            (io::ErrorKind::Unsupported, _) => "install libsystemd (Debian: libsystemd0, RHEL: systemd-libs); for a container, in its image".to_owned(),
             (io::ErrorKind::PermissionDenied, _) => "run as root, as a member of the group systemd-journal (usermod -aG systemd-journal USER), or with CAP_DAC_READ_SEARCH".to_owned(),
             (io::ErrorKind::NotFound, Some(how)) => format!("mount it: {how}"),
-            (io::ErrorKind::NotFound, None) => "set Journal_Path to its folder; with Storage=none in journald.conf there is none".to_owned(),
-            _ => "look at it with journalctl; journalctl --verify finds damaged files".to_owned(),
+            (io::ErrorKind::NotFound, None) => "set Journal_Path to its folder; with Storage=none in journald.conf, there is no journal".to_owned(),
+            _ => "check it with journalctl; journalctl --verify finds damaged files".to_owned(),
         }
     }
 
@@ -184,7 +184,7 @@ impl Place {
             Err(io::ErrorKind::PermissionDenied) => "run as root".to_owned(),
             Err(io::ErrorKind::NotFound) => {
                 format!(
-                    "{start}, or set where its socket is: -o {}=unix:///path",
+                    "{start}, or name its socket: -o {}=unix:///path",
                     socket_option(api)
                 )
             }

@@ -95,7 +95,7 @@ impl Containers {
         if is_any_there && !of_docker.any(|group| group.root.starts_with(&root)) {
             findings.push(Finding::minor(
                 root.display().to_string(),
-                "Docker's daemon keeps its containers there, which Docker_Root does not include",
+                "Docker's daemon keeps its containers there, but Docker_Root does not include it",
                 "add it to Docker_Root, or leave Docker_Root out",
             ));
         }
@@ -110,7 +110,7 @@ impl Containers {
             for point in mounts.points().filter(|point| group.is_hidden_by(point)) {
                 let finding = Finding::fatal(
                     point.display().to_string(),
-                    "it is a mount, and hides the container whose folder this is",
+                    "it is a mount point, and the mount hides the container's folder",
                     "unmount it (umount), or mount it elsewhere",
                 );
                 findings.push(finding.because(Unread::Missing));
@@ -121,8 +121,8 @@ impl Containers {
             if is_empty && is_mount && mount != Path::new("/") && !group.places.is_empty() {
                 findings.push(Finding::minor(
                     root.display().to_string(),
-                    format!("there is no container, and {} is a mount: if containers ran before it was mounted, it hides their logs", mount.display()),
-                    "if so, unmount it, or restart what runs the containers",
+                    format!("there is no container, and {} is a mount point: if containers ran before it was mounted, the mount hides their logs", mount.display()),
+                    "if so, unmount it, or restart the runtime",
                 ));
             }
         }
@@ -173,9 +173,7 @@ fn no_folder(root: &Path, option: &str) -> Option<(String, String)> {
     };
     Some((
         format!("{} is a {kind}, not a folder", path.display()),
-        format!(
-            "set {option} to the folder of the runtime, or remove what is there in place of it"
-        ),
+        format!("set {option} to the runtime's folder, or remove what is there instead of it"),
     ))
 }
 

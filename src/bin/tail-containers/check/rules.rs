@@ -11,7 +11,7 @@ pub fn report(config: &Config, containers: &Containers, findings: &mut Vec<Findi
         return;
     }
     let fix = match containers.all().any(|seen| !seen.blind.is_empty()) {
-        true => "compare it with the names and images above: a rule must match the whole value; image and labels of a container of a pod are only in containerd's database, which is read for nerdctl alone, so no rule matches them",
+        true => "compare it with the names and images above: a rule must match the whole value; the image and labels of a pod's container are only in containerd's database, which is read only for nerdctl, so no rule about them matches",
         false => "compare it with the names and images above: a rule must match the whole value",
     };
     let mut unused = Vec::new();
@@ -35,7 +35,7 @@ pub fn report(config: &Config, containers: &Containers, findings: &mut Vec<Findi
     };
     for rule in seen.blind.iter().filter(|rule| !unused.contains(rule)) {
         let problem = format!(
-            "it has no effect on containers such as {}, whose image and labels are only in containerd's database: for pods that is not read, and for nerdctl it cannot be read",
+            "it has no effect on containers such as {}, whose image and labels are only in containerd's database, which is not read for pods and cannot be read for nerdctl",
             seen.name
         );
         let fix = "use rules about name, namespace or pod";

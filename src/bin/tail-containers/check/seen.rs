@@ -154,7 +154,7 @@ impl Seen {
     }
 
     fn deleted(&self, reason: String) -> Finding {
-        let fix = "start it again (docker restart, podman restart), which makes a new log; no API reads a deleted one either";
+        let fix = "restart it (docker restart, podman restart), which creates a new log; no API can read a deleted log either";
         Finding::fatal(format!("container {}", self.name), reason, fix).because(Unread::Missing)
     }
 
@@ -173,7 +173,7 @@ impl Seen {
             .map(|files| kind_of(files).as_str())
             .collect();
         self.source = format!(
-            "{}; until its log driver was changed: {}",
+            "{}; before its log driver was changed: {}",
             self.source,
             kinds.join(", ")
         );
@@ -211,7 +211,7 @@ fn report_unreadable(files: &LogFiles, advice: Advice<'_>, findings: &mut Vec<Fi
     let listed = listing::list(files).unwrap_or_default();
     for UnreadableFile { path, error, .. } in listed.unreadable {
         let fix = match error.kind() {
-            io::ErrorKind::Unsupported => "have logrotate compress with gzip, or one rotation later (delaycompress); if its lines were delivered before, it can be removed".to_owned(),
+            io::ErrorKind::Unsupported => "have logrotate compress with gzip, or set delaycompress; if its lines were delivered before, you can remove the file".to_owned(),
             _ => advice.for_error(&error),
         };
         let about = path.display().to_string();
@@ -220,8 +220,8 @@ fn report_unreadable(files: &LogFiles, advice: Advice<'_>, findings: &mut Vec<Fi
     for path in listed.no_files {
         findings.push(Finding::fatal(
             path.display().to_string(),
-            "it has the name of a log file and is not a regular file; the other files are read",
-            "remove it: no runtime makes such a file",
+            "it has the name of a log file but is not a regular file; the other files are read",
+            "remove it: no runtime creates such a file",
         ));
     }
     let about = || files.dir.display().to_string();
@@ -233,16 +233,16 @@ fn report_unreadable(files: &LogFiles, advice: Advice<'_>, findings: &mut Vec<Fi
         findings.push(Finding::fatal(
             about(),
             problem,
-            "remove the oldest of those that were delivered",
+            "remove the oldest ones that were delivered",
         ));
     }
     if listed.unexamined > 0 {
         let problem = format!(
-            "{} files that are not named after the log are not looked at: there are too many",
+            "{} files that are not named after the log are not examined: there are too many",
             listed.unexamined
         );
         let fix =
-            "move them elsewhere; if one is a copy of the log, what only it has is not delivered";
+            "move them elsewhere; if one is a copy of the log, lines that only it has are not delivered";
         findings.push(Finding::minor(about(), problem, fix));
     }
     for (path, error) in unreadable(files) {

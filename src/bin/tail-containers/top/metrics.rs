@@ -70,7 +70,7 @@ impl Metrics {
             .into_iter()
             .filter(|(_, (bytes, limit))| *limit > 0.0 && bytes >= limit);
         metrics.troubles.extend(full.map(|(input, _)| {
-            let text = "nothing is handed over: Fluent Bit holds Buffered_Limit bytes, which its outputs do not take";
+            let text = "nothing is handed over: Fluent Bit holds Buffered_Limit bytes that its outputs have not sent";
             (3, input, text.to_owned())
         }));
         metrics.troubles.sort();

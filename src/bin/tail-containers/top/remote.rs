@@ -161,11 +161,9 @@ async fn get(address: &Address) -> Result<String, String> {
     let stream = TcpStream::connect((address.host.as_str(), address.port))
         .await
         .map_err(|error| {
-            format!(
-                "{error}. Is it a Fluent Bit that runs, with HTTP_Server On and this HTTP_Port?"
-            )
+            format!("{error}. Is Fluent Bit running there, with HTTP_Server On and this HTTP_Port?")
         })?;
-    let wrong = |error: hyper::Error| format!("no HTTP: {error}");
+    let wrong = |error: hyper::Error| format!("not an HTTP server: {error}");
     let (mut sender, driver) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(wrong)?;

@@ -114,17 +114,17 @@ fn the_checkpoint_is_for_its_owner_alone_and_the_only_file_that_is_made() {
 #[test]
 fn a_checkpoint_that_cannot_be_used_is_set_aside() {
     let older = {
-        let mut bytes = header::page();
+        let mut bytes = header::page(None);
         bytes[16] = 0;
         bytes.to_vec()
     };
     let cases: [(&str, Vec<u8>); 5] = [
         ("is empty", vec![]),
         ("only NUL", vec![0; 10_000]),
-        ("incomplete", header::page()[..100].to_vec()),
+        ("incomplete", header::page(None)[..100].to_vec()),
         ("version 0", older),
         ("damaged", {
-            let mut bytes = header::page();
+            let mut bytes = header::page(None);
             bytes[30] ^= 1;
             bytes.to_vec()
         }),
@@ -231,12 +231,15 @@ fn a_missing_directory_is_an_error_that_names_the_file() {
 }
 
 #[test]
-fn a_start_that_ended_before_its_first_look_does_not_count() {
+fn a_start_that_ended_before_its_first_look_is_continued_from_its_time_on() {
     let (_dir, path) = db();
-    drop(CheckpointStore::open(&path).unwrap());
+    let first_start = CheckpointStore::open(&path)
+        .unwrap()
+        .first_start
+        .time()
+        .unwrap();
     let mut opened = CheckpointStore::open(&path).unwrap();
-    let first_start = opened.first_start.time().unwrap();
-    assert!(is_first(&opened));
+    assert_eq!(opened.first_start, FirstStart::Now(first_start));
     opened.store.mark_started().unwrap();
     drop(opened);
     for _ in 0..2 {
@@ -247,12 +250,32 @@ fn a_start_that_ended_before_its_first_look_does_not_count() {
     }
 }
 
+/// Of a clock that was set back since, or as releases left it that stored no time before the end of
+/// the first look.
+#[test]
+fn a_first_start_without_a_time_or_with_one_in_the_future_is_now() {
+    for time in [[0; 8], [0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0]] {
+        let (_dir, path) = db();
+        let before = CheckpointStore::open(&path).unwrap().first_start;
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        let at = HEADER_USED + header::STARTED.len();
+        file.write_all_at(&time, at as u64).unwrap();
+        drop(file);
+        let opened = CheckpointStore::open(&path).unwrap();
+        assert!(is_first(&opened));
+        let now = opened.first_start.time();
+        assert!(before.time() <= now && now <= Some(wall_clock()), "{now:?}");
+    }
+}
+
 /// As releases that stored no time left it.
 #[test]
 fn a_checkpoint_without_the_time_of_its_first_start_is_continued_without() {
     let (_dir, path) = db();
     drop(CheckpointStore::open(&path).unwrap());
     let file = OpenOptions::new().write(true).open(&path).unwrap();
+    let page = header::page(None);
+    file.write_all_at(&page, 0).unwrap();
     file.write_all_at(&header::STARTED, HEADER_USED as u64)
         .unwrap();
     drop(file);

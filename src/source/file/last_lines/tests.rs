@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use super::*;
+use crate::delivery::checkpoint::TimeCursor;
 use crate::pipeline::partial::{PIECE_BYTES, PIECE_GAP};
 use crate::runtime::LogFiles;
 use crate::source::file::listing;
@@ -261,6 +262,79 @@ fn rotated_files_are_searched_only_for_what_newer_ones_lack_and_archives_too() {
     }
     // It fits nothing else than the file that it is in.
     assert_eq!(begins(&log, 7)[0].birth, 0);
+}
+
+fn at(minute: u32) -> Timestamp {
+    Timestamp {
+        seconds: 1_699_999_200 + 60 * i64::from(minute),
+        nanos: 0,
+    }
+}
+
+/// Where the lines begin that were written after a minute of that day, until its last one.
+fn begins_after(log: &Path, minute: u32) -> ContainerCheckpoint {
+    let listed = listing::list(&LogFiles::numbered(log)).unwrap().files;
+    after_time(&listed, at(minute), at(59)).unwrap()
+}
+
+#[test]
+fn what_is_later_than_a_time_begins_where_its_first_line_does_in_each_stream_and_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("x-json.log");
+    let line = |stream, minute: u32| json_line("x\\n", stream, minute * 60);
+    let older = [(OUT, 1), (ERR, 2), (OUT, 3)].map(|(stream, minute)| line(stream, minute));
+    let newer = [(OUT, 4), (OUT, 5), (ERR, 6), (OUT, 7)].map(|(stream, at)| line(stream, at));
+    std::fs::write(dir.path().join("x-json.log.1"), older.concat()).unwrap();
+    std::fs::write(&log, newer.concat()).unwrap();
+    let length = |lines: &[String]| lines.concat().len() as u64;
+    let (all_older, all_newer) = (length(&older), length(&newer));
+    for (minute, expected) in [
+        (2, [length(&older[..1]), length(&older[..2])]),
+        (3, [all_older, length(&older[..2])]),
+        // The other stream has nothing between.
+        (4, [length(&newer[..1]), length(&older[..2])]),
+        (6, [length(&newer[..2]), length(&newer[..3])]),
+        (7, [all_newer; 2]),
+        (30, [all_newer; 2]),
+    ] {
+        let begins = begins_after(&log, minute);
+        assert_eq!(begins.map(|begin| begin.offset), expected, "{minute}");
+        for begin in begins {
+            assert!(begin.cursor == TimeCursor::after(at(minute)) && !begin.is_by_time);
+        }
+    }
+    // Everything is later: nothing is known but the time.
+    assert_eq!(begins_after(&log, 0), [StreamCheckpoint::after(at(0)); 2]);
+    // A clock that was set back since.
+    std::fs::write(&log, newer.concat() + &line(OUT, 60 + 3)).unwrap();
+    let end = all_newer + line(OUT, 60 + 3).len() as u64;
+    assert_eq!(begins_after(&log, 5).map(|begin| begin.offset), [end; 2]);
+}
+
+/// A terabyte before it, which no test would end that read it.
+#[test]
+fn a_log_that_was_not_written_since_a_time_begins_at_its_end_or_after_it_in_the_next_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("x-json.log");
+    let file = std::fs::File::create(&log).unwrap();
+    file.set_len(1 << 40).unwrap();
+    let mut file = std::fs::OpenOptions::new().append(true).open(&log).unwrap();
+    let later = json_line("x\\n", OUT, 40 * 60);
+    file.write_all(&[b"\n", later.as_bytes()].concat()).unwrap();
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+    file.set_modified(time).unwrap();
+    let end = (1 << 40) + 1 + later.len() as u64;
+    assert_eq!(begins_after(&log, 30).map(|begin| begin.offset), [end; 2]);
+    std::fs::rename(&log, dir.path().join("x-json.log.1")).unwrap();
+    for content in ["", &later] {
+        std::fs::write(&log, content).unwrap();
+        let id = crate::runtime::file::stat_path(&log.clone().into())
+            .unwrap()
+            .0;
+        let begins = begins_after(&log, 30);
+        assert_eq!(begins.map(|begin| begin.offset), [0; 2]);
+        assert_eq!(begins.map(|begin| begin.birth), [id.birth; 2]);
+    }
 }
 
 #[test]

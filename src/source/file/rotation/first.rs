@@ -3,16 +3,17 @@
 use std::io;
 use std::time::Instant;
 
-use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
+use crate::delivery::checkpoint::ContainerCheckpoint;
 use crate::delivery::link::Link;
 use crate::source::file::accepted::Accepted;
 use crate::source::file::feed::Feed;
 use crate::source::file::gaps::missing_before;
-use crate::source::file::last_lines::before_last_lines;
+use crate::source::file::last_lines::{after_time, before_last_lines};
 use crate::source::file::listing::{Listed, UnreadableFile};
 use crate::source::file::opening::open_from;
 use crate::source::file::resume::{self, Lost, Plan};
 use crate::source::file::rotation::{Rotation, Start};
+use crate::telemetry::account::wall_clock;
 
 impl Rotation {
     /// Opens the listed files from where reading begins.
@@ -27,9 +28,15 @@ impl Rotation {
             self.start = self.start.of_new_files();
             return Ok(());
         };
-        let is_of_last = matches!(self.start, Start::Last(_));
-        if let Start::Last(count) = self.start {
-            self.start = Start::Saved(before_last_lines(listed, count)?);
+        let is_of_last = matches!(self.start, Start::Last(_) | Start::End(_));
+        match self.start {
+            Start::Last(count) => self.start = Start::Saved(before_last_lines(listed, count)?),
+            Start::End(first_start) => {
+                let saved = after_time(listed, first_start, wall_clock())?;
+                link.begin_at(*feed.assembler.account().id(), saved);
+                self.start = Start::Saved(saved);
+            }
+            _ => {}
         }
         let plan = match &self.start {
             Start::Head => Plan {
@@ -43,15 +50,8 @@ impl Rotation {
                     ..Plan::default()
                 }
             }
-            Start::End(first_start) => {
-                let saved = [StreamCheckpoint::after(*first_start); 2];
-                feed.assembler.resume_from(&saved, [false; 2]);
-                Plan {
-                    first: last,
-                    ..Plan::default()
-                }
-            }
-            Start::Last(_) => Plan {
+            // They are known by now.
+            Start::End(_) | Start::Last(_) => Plan {
                 first: last,
                 ..Plan::default()
             },
@@ -100,10 +100,6 @@ impl Rotation {
         }
         if let Some(front) = self.files.open.front() {
             feed.expect_earlier(front, feed.accepted.is_lost)?;
-        }
-        if let (Start::End(_), Some(current)) = (self.start, self.files.open.back_mut()) {
-            current.seek_to_end()?;
-            feed.push_progress(current, link, current.resume_here());
         }
         // If all files vanish and new ones appear, those are read from the start.
         self.start = Start::Head;

@@ -16,8 +16,16 @@ impl Tailer {
     /// Ends reading and returns where another source continues. Queued records count as
     /// delivered.
     pub fn hand_over(&mut self) -> ContainerCheckpoint {
+        match self.rotation.files.open.front() {
+            Some(front) => self.feed.assembler.handed_over(front.resume_here()),
+            None => self.position(),
+        }
+    }
+
+    /// Where reading would resume.
+    pub fn position(&self) -> ContainerCheckpoint {
         if let Some(front) = self.rotation.files.open.front() {
-            return self.feed.assembler.handed_over(front.resume_here());
+            return self.feed.assembler.position(front.resume_here());
         }
         match self.rotation.start {
             Start::Saved(saved) | Start::After { saved, .. } => saved,
