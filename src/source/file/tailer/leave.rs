@@ -84,7 +84,7 @@ impl Tailer {
         self.rotation.count_missing(&self.feed, link, now, true);
         let deleted = self.survey(now);
         if deleted.is_empty() {
-            return;
+            return self.leave_removed_folder(link);
         }
         let is_any_left = deleted.len() < self.rotation.files.open.len();
         let is_whole = !is_any_left && !self.feed.assembler.is_open();
@@ -94,6 +94,19 @@ impl Tailer {
         }
         if let Some(end) = end.filter(|_| self.rotation.files.open.is_empty()) {
             link.begin_at(*self.id(), end);
+        }
+    }
+
+    /// The folder that was read is removed, and everything in it is read: the next start resumes in the
+    /// copy of it that is left, if that has the same file.
+    fn leave_removed_folder(&mut self, link: &Link) {
+        let files = &self.rotation.files.open;
+        let (Some(front), Some(next)) = (files.front(), files.get(1)) else {
+            return;
+        };
+        let is_elsewhere = front.path.parent() != Some(&*self.rotation.log.dir);
+        if is_elsewhere && front.is_deleted() && !self.feed.assembler.is_open() {
+            self.feed.progress_to(next, link);
         }
     }
 
