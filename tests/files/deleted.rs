@@ -164,11 +164,23 @@ fn each_archive_that_cannot_be_read_is_counted_and_named_once() {
         let mut log = kept.root.container('a', "web");
         write(&mut log, 0..10);
         assert_eq!(kept.read(10), numbers(0..10));
-        for (name, begin) in [
-            ("1.xz", &b"\xfd7zXZ\0"[..]),
-            ("2.zst", b"\x28\xb5\x2f\xfd"),
-            ("3.bz2", b"BZh9"),
-        ] {
+        const ARCHIVES: [(&str, &[u8], &str); 9] = [
+            ("1.xz", b"\xfd7zXZ\0", "compressed with xz, and"),
+            ("2.zst", b"\x28\xb5\x2f\xfd", "compressed with zstd, and"),
+            ("3.bz2", b"BZh9", "compressed with bzip2, and"),
+            ("4.lzo", b"\x89LZO\0\r\n\x1a\n", "compressed with lzop, and"),
+            ("5.7z", b"7z\xbc\xaf\x27\x1c", "compressed with 7z, and"),
+            ("6.lz", b"LZIP\x01", "compressed with lzip, and"),
+            ("7.sz", b"\xff\x06\0\0sNaPpY", "compressed with snappy, and"),
+            // These begin with anything.
+            (
+                "8.br",
+                b"\x8b\x03\x80\xff",
+                "perhaps compressed or encrypted;",
+            ),
+            ("9.gpg", b"text", "perhaps compressed or encrypted;"),
+        ];
+        for (name, begin, _) in ARCHIVES {
             write(&mut log, 10..20);
             fs::write(beside(&log.log, &format!("{{log}}-{name}")), begin).unwrap();
             match is_copied {
@@ -183,11 +195,13 @@ fn each_archive_that_cannot_be_read_is_counted_and_named_once() {
         let (page, _) = check(kept.root.path(), &[]);
         let collector = kept.start();
         assert_eq!(collector.wait_texts(10), numbers(20..30));
-        let messages = stopped_with(collector, 0, 3);
-        for (name, program) in [("1.xz", "xz"), ("2.zst", "zstd"), ("3.bz2", "bzip2")] {
-            let reason = format!("it is compressed with {program}, and only gzip can be read");
-            let said = format!("-json.log-{name} cannot be read: {reason}");
-            assert!(says(&messages, ["container web (", &said]), "{messages:#?}");
+        let messages = stopped_with(collector, 0, 9);
+        for (name, _, program) in ARCHIVES {
+            let (said, reason) = (
+                format!("-json.log-{name} cannot be read: it is "),
+                format!("{program} only gzip can be read"),
+            );
+            assert!(says(&messages, [&said, &reason]), "{messages:#?}");
             assert!(page.contains(&format!("-json.log-{name}")) && page.contains(&reason));
         }
         // And never again, whether or not there is a further line.

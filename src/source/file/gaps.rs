@@ -3,6 +3,7 @@
 //! midst of a rotation, though, a number is free for a moment. The kubelet names rotated files after the
 //! time, which tells of none that is missing.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::runtime::safe_path::SafePath;
@@ -71,7 +72,10 @@ pub fn missing_before(log: &LogFiles, all: &Listed, first: usize, index: usize) 
     let between = names_between(log, &before[at], file)?;
     let is_missing = |path: &SafePath| {
         let mut unreadable = all.unreadable.iter();
-        !unreadable.any(|file| originals_of(&file.path).any(|original| original == **path))
+        let begin = format!("{}.", path.display());
+        let is_after = |file: &Path| file.to_str().is_some_and(|file| file.starts_with(&begin));
+        let is_of = |file: &Path| originals_of(file).any(|original| original == **path);
+        !unreadable.any(|file| is_after(&file.path) || is_of(&file.path))
     };
     let mut missing = between.filter(is_missing);
     let renamed = before.len() - at - 1;
