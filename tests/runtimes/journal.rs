@@ -174,6 +174,54 @@ fn pieces_streams_and_times_are_whole() {
     collector.figures();
 }
 
+/// Docker 18.06 to 18.09 marks the last piece of a line as partial, too, and no release before 23
+/// has times of its own.
+#[test]
+fn a_line_of_which_all_pieces_are_marked_ends_with_the_piece_that_is_not_full() {
+    let test =
+        "journal::a_line_of_which_all_pieces_are_marked_ends_with_the_piece_that_is_not_full";
+    let journald = match Journald::start() {
+        Ok(journald) => journald,
+        Err(reason) => return skip(test, &reason),
+    };
+    let root = DockerRoot::new();
+    let (id, _container) = journaled(&root, 'b');
+    let mut dockerd = journald.writer("dockerd", 0);
+    let mut expected = Vec::new();
+    for (number, length) in [40_000, 3, 16_385, 32_768, 0, 70_000, 1]
+        .into_iter()
+        .enumerate()
+    {
+        let line = "0123456789".repeat(7000)[..length].to_owned();
+        let mut pieces: Vec<&[u8]> = line.as_bytes().chunks(16_384).collect();
+        // Of one that fills its pieces, the last one is empty.
+        let is_full = pieces.last().is_some_and(|piece| piece.len() == 16_384);
+        pieces.extend(is_full.then_some(&b""[..]));
+        let is_split = pieces.len() > 1;
+        for piece in pieces {
+            let mut fields: Vec<(&str, &[u8])> = vec![
+                ("MESSAGE", piece),
+                ("PRIORITY", b"6"),
+                ("CONTAINER_ID_FULL", id.as_bytes()),
+            ];
+            fields.extend(is_split.then_some(("CONTAINER_PARTIAL_MESSAGE", &b"true"[..])));
+            dockerd.send(&fields);
+        }
+        // A line that is not split follows each.
+        let next = format!("after {number}");
+        dockerd.send(&[
+            ("MESSAGE", next.as_bytes()),
+            ("PRIORITY", b"6"),
+            ("CONTAINER_ID_FULL", id.as_bytes()),
+        ]);
+        expected.extend((length > 0).then_some(line));
+        expected.push(next);
+    }
+    let collector = start(&root, &journald, &[]);
+    collector.wait_texts(expected.len());
+    assert_eq!(collector.texts_of(&id, "stdout"), expected);
+}
+
 #[test]
 fn nobody_else_writes_a_line_of_a_container() {
     let test = "journal::nobody_else_writes_a_line_of_a_container";
