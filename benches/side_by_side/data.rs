@@ -156,18 +156,28 @@ fn put_lines(
 ) -> Result<(), Failure> {
     let (mut text, mut line) = (Vec::new(), Vec::new());
     for number in numbers {
-        // About 2,000 lines a second, with times of nine digits.
-        let nanos = (FIRST_SECOND + number / 2000) * 1_000_000_000 + number % 2000 * 499_321 + 1;
-        text.clear();
-        write!(
-            text,
-            "2026-11-23 10:00:00 INFO request {number:07} GET /api/v1/items?id={number:07} 200 12ms user=alice"
-        )?;
+        let nanos = time_of(number);
+        put_text(&mut text, number)?;
         line.clear();
         format.put_line(&mut line, &text, nanos)?;
         out.write_all(&line)?;
         answer.add(&text, nanos);
     }
+    Ok(())
+}
+
+/// The time of a line: about 2,000 lines a second, with nine digits.
+pub fn time_of(number: u64) -> u64 {
+    (FIRST_SECOND + number / 2000) * 1_000_000_000 + number % 2000 * 499_321 + 1
+}
+
+/// The text of a line.
+pub fn put_text(text: &mut Vec<u8>, number: u64) -> Result<(), Failure> {
+    text.clear();
+    write!(
+        text,
+        "2026-11-23 10:00:00 INFO request {number:07} GET /api/v1/items?id={number:07} 200 12ms user=alice"
+    )?;
     Ok(())
 }
 
@@ -190,7 +200,8 @@ fn put_cri_line(out: &mut Vec<u8>, text: &[u8], nanos: u64) -> Result<(), Failur
     Ok(())
 }
 
-fn put_time(out: &mut Vec<u8>, nanos: u64) -> Result<(), Failure> {
+/// A time as dockerd writes it.
+pub fn put_time(out: &mut Vec<u8>, nanos: u64) -> Result<(), Failure> {
     let time = jiff::Timestamp::from_nanosecond(nanos.into())?;
     write!(out, "{time:.9}")?;
     Ok(())

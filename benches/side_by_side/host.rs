@@ -143,6 +143,16 @@ impl Lab {
         self.tail(root).with("parser=docker")
     }
 
+    /// Fluent Bit's own input over a journal.
+    pub fn systemd(&self, folder: &Path) -> Setup {
+        let setup = Setup {
+            arguments: vec!["-i".into(), "systemd".into()],
+            environment: Vec::new(),
+            is_probed: false,
+        };
+        setup.with(&format!("path={}", folder.display()))
+    }
+
     /// The floor: `records` in batches of `file`.
     pub fn ready(&self, file: &Path, records: u64) -> Setup {
         Setup {

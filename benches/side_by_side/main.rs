@@ -24,6 +24,7 @@
 mod data;
 mod gather;
 mod host;
+mod journal;
 mod many;
 mod native;
 mod one_file;
@@ -45,7 +46,7 @@ type Failure = Box<dyn std::error::Error>;
 /// A group of rows, and what makes them.
 type Group = (&'static str, fn(&Lab, &mut Table) -> Result<(), Failure>);
 
-const GROUPS: [Group; 13] = [
+const GROUPS: [Group; 14] = [
     ("file", one_file::big_file),
     ("formats", one_file::other_formats),
     ("gz", one_file::compressed),
@@ -58,6 +59,7 @@ const GROUPS: [Group; 13] = [
     ("latency1000", many::delay_of_thousand),
     ("flood", trouble::flood),
     ("rotation", trouble::rotation),
+    ("journal", journal::rows),
     ("playing", playing::big_file),
 ];
 

@@ -74,7 +74,8 @@ pub fn run(
     })
 }
 
-fn measure_window(session: &crate::host::Session) -> Result<f64, Failure> {
+/// The CPU of the process, in percent of one processor, once all is hot.
+pub fn measure_window(session: &crate::host::Session) -> Result<f64, Failure> {
     std::thread::sleep(WARM_UP);
     let (began, before) = (Instant::now(), session.cpu()?);
     std::thread::sleep(window()?);

@@ -14,7 +14,7 @@ use crate::{number, Failure};
 const METADATA_OFF: &str = "metadata=off";
 
 /// An input, its name, and the records it must give.
-struct Runner<'a> {
+pub struct Runner<'a> {
     name: &'static str,
     setup: Box<dyn Fn() -> Setup + 'a>,
     records: u64,
@@ -24,7 +24,8 @@ struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
-    fn new(
+    /// It has not run yet.
+    pub fn new(
         name: &'static str,
         input: &'a Path,
         records: u64,
@@ -41,7 +42,8 @@ impl<'a> Runner<'a> {
 }
 
 impl Runner<'_> {
-    fn cpu(&self) -> Vec<f64> {
+    /// CPU of each run, in seconds.
+    pub fn cpu(&self) -> Vec<f64> {
         self.costs
             .iter()
             .map(|cost| cost.cpu.as_secs_f64())
@@ -88,7 +90,8 @@ fn read_all(path: &Path, buffer: &mut [u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn run_in_turns(lab: &Lab, runners: &mut [Runner<'_>]) -> Result<(), Failure> {
+/// Runs each of them `ROUNDS` times.
+pub fn run_in_turns(lab: &Lab, runners: &mut [Runner<'_>]) -> Result<(), Failure> {
     for _ in 0..number("ROUNDS", 3)? {
         for runner in &mut *runners {
             warm(runner.input)?;
@@ -107,7 +110,7 @@ fn run_in_turns(lab: &Lab, runners: &mut [Runner<'_>]) -> Result<(), Failure> {
 }
 
 /// Runs once with every record looked at. `is_exact` asks for the times too.
-fn check(
+pub fn check(
     lab: &Lab,
     setup: Setup,
     expected: Answer,

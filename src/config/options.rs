@@ -172,7 +172,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "Journal_Path",
         kind: Kind::Text,
         unset: Unset::Default(AUTO),
-        text: "Folder of systemd's journal, for containers whose log driver is journald (Docker's, and Podman's default on many systems). auto: that of this machine, in /var/log/journal and /run/log/journal. It is not read unless there is such a container. In a container, give the folder as it is mounted there. off: the journal is not read, and such containers are read through the API.",
+        text: "Folder of systemd's journal, for containers whose log driver is journald (Docker's, and Podman's default on many systems). auto: that of this machine, in /var/log/journal and /run/log/journal, with its namespaces. It is not read unless there is such a container. In a container, give the folder as it is mounted there; for a daemon whose unit has LogNamespace=, its subfolder <machine id>.<namespace>. off: the journal is not read, and such containers are read through the API.",
         set: |config, given| given.journal().map(|path| config.journal = path),
     },
     OptionSpec {

@@ -32,6 +32,9 @@ const LONGEST_FIELD: usize = 1 << 20;
 /// Of all machines: in a container, this machine's id may be another one than that of its host.
 const ALL_MACHINES: c_int = 0;
 
+/// `SD_JOURNAL_ALL_NAMESPACES`: of units with `LogNamespace=`, too.
+const ALL_NAMESPACES: c_int = 1 << 5;
+
 /// `SD_JOURNAL_INVALIDATE`: files were added or removed.
 const INVALIDATE: c_int = 2;
 
@@ -39,6 +42,7 @@ type Handle = *mut c_void;
 type OfHandle = unsafe extern "C" fn(Handle) -> c_int;
 
 type Open = unsafe extern "C" fn(*mut Handle, c_int) -> c_int;
+type OpenNamespace = unsafe extern "C" fn(*mut Handle, *const c_char, c_int) -> c_int;
 type OpenDirectory = unsafe extern "C" fn(*mut Handle, *const c_char, c_int) -> c_int;
 type OpenFiles = unsafe extern "C" fn(*mut Handle, *const *const c_char, c_int) -> c_int;
 type Close = unsafe extern "C" fn(Handle);
@@ -52,6 +56,8 @@ type EnumerateData = unsafe extern "C" fn(Handle, *mut *const c_void, *mut usize
 /// The functions of libsystemd that are called.
 struct Functions {
     open: Open,
+    /// Since systemd 245, which has namespaces.
+    open_namespace: Option<OpenNamespace>,
     open_directory: OpenDirectory,
     open_files: OpenFiles,
     close: Close,
@@ -111,8 +117,13 @@ fn load() -> Result<Functions, String> {
     // Passes over fields whose compression the library lacks; since systemd 246.
     let enumerate = find(c"sd_journal_enumerate_available_data")
         .or_else(|_| find(c"sd_journal_enumerate_data"))?;
+    let open_namespace = find(c"sd_journal_open_namespace").ok();
+    // SAFETY: `sd-journal.h` gives the function this signature; not NULL.
+    let open_namespace = open_namespace
+        .map(|address| unsafe { std::mem::transmute::<*mut c_void, OpenNamespace>(address) });
     Ok(Functions {
         open: function!(c"sd_journal_open", Open),
+        open_namespace,
         open_directory: function!(c"sd_journal_open_directory", OpenDirectory),
         open_files: function!(c"sd_journal_open_files", OpenFiles),
         close: function!(c"sd_journal_close", Close),
@@ -149,14 +160,17 @@ impl JournalLibrary for Libsystemd {
         let folder = folder
             .map(|folder| CString::new(folder.as_os_str().as_bytes()))
             .transpose()?;
-        let mut opened = SdJournal::open_with(|functions, handle| match &folder {
+        let open = |functions: &Functions, handle| match (&folder, functions.open_namespace) {
             // SAFETY: `handle` is written on success; the path is NUL-terminated.
-            Some(folder) => unsafe {
+            (Some(folder), _) => unsafe {
                 (functions.open_directory)(handle, folder.as_ptr(), ALL_MACHINES)
             },
+            // SAFETY: as above; NULL is no namespace in particular.
+            (None, Some(open)) => unsafe { open(handle, null(), ALL_MACHINES | ALL_NAMESPACES) },
             // SAFETY: as above.
-            None => unsafe { (functions.open)(handle, ALL_MACHINES) },
-        })?;
+            (None, None) => unsafe { (functions.open)(handle, ALL_MACHINES) },
+        };
+        let mut opened = SdJournal::open_with(open)?;
         opened.prepare()?;
         Ok(Box::new(opened))
     }

@@ -147,8 +147,10 @@ impl Fleet {
     }
 
     /// Reading stops: checks the sizes of all open files, and counts what is lost with those that
-    /// were deleted.
-    pub fn stop(&mut self, link: &Link) {
+    /// were deleted. What was read of the journal may be removed from it from now on.
+    pub fn stop(&mut self, services: &mut Services) {
+        let link = &services.link;
+        self.are_read_up_to(&services.journal.ends(), link);
         for (_, container) in &mut self.containers {
             if let Some(tailer) = container.tailer_mut() {
                 tailer.lose_deleted(link);

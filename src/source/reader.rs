@@ -89,7 +89,7 @@ impl Reader {
     pub fn run(&mut self) {
         self.read_on();
         // The figures that are logged at the stop tell what is left in the logs.
-        self.fleet.stop(&self.services.link);
+        self.fleet.stop(&mut self.services);
     }
 
     fn read_on(&mut self) {

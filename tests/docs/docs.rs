@@ -79,14 +79,17 @@ fn runtime_table() -> String {
     let rows: Vec<serde_json::Value> =
         serde_json::from_str(&read("docs/runtimes.json")).expect("a list of results");
     let mut table = String::from(
-        "\n| runtime | version | on Debian | log driver | file | API | metadata | tested |\n\
-         |---|---|---|---|---|---|---|---|\n",
+        "\n| runtime | version | on Debian | log driver | file | journal | API | metadata | tested |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
     );
     for row in rows {
         let keys = row["metadata"].as_array().expect("keys");
         let keys: Vec<&str> = keys.iter().filter_map(|key| key.as_str()).collect();
         let text = |key: &str| row[key].as_str().expect("a text").to_owned();
-        let cells = ["runtime", "version", "release", "driver", "file", "api"].map(text);
+        let cells = [
+            "runtime", "version", "release", "driver", "file", "journal", "api",
+        ];
+        let cells = cells.map(text);
         let (keys, date) = (keys.join(", "), text("date"));
         table.push_str(&format!("| {} | {keys} | {date} |\n", cells.join(" | ")));
     }

@@ -180,3 +180,39 @@ fn a_silent_container_is_not_said_to_have_lost_what_others_wrote() {
     }
     dockerd.finish();
 }
+
+/// Nor if they are removed while nothing reads: everything was read before the stop.
+#[test]
+fn a_silent_container_is_not_said_to_have_lost_what_was_read_before_a_stop() {
+    let test =
+        "journal_losses::a_silent_container_is_not_said_to_have_lost_what_was_read_before_a_stop";
+    let journald = match Journald::start() {
+        Ok(journald) => journald,
+        Err(reason) => return skip(test, &reason),
+    };
+    let root = DockerRoot::new();
+    let (silent, _container) = journaled(&root, 'a');
+    let (busy, _other) = journaled(&root, 'b');
+    let db = root.path().join("positions.db").display().to_string();
+    let mut dockerd = journald.writer("dockerd", 0);
+    write_lines(&mut dockerd, &silent, 0..1);
+    for run in 0..3 {
+        let collector = start(&root, &journald, &[("DB", &db)]);
+        write_lines(&mut dockerd, &busy, run * 100..run * 100 + 100);
+        let last = format!("line {}", run * 100 + 99);
+        collector.wait("all lines", |collector| collector.texts().contains(&last));
+        collector.stop();
+        journald.rotate();
+        journald.vacuum("1K");
+        let collector = start(&root, &journald, &[("DB", &db)]);
+        write_lines(&mut dockerd, &busy, 1000 + run..1001 + run);
+        let after = format!("line {}", 1000 + run);
+        collector.wait("a line after it", |collector| {
+            collector.texts().contains(&after)
+        });
+        assert!(!collector.has_logged("removed"), "{:?}", collector.log());
+        assert_eq!(collector.figures().abandoned.generations, 0);
+        collector.stop();
+    }
+    dockerd.finish();
+}

@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use test_kit::collector::Collector;
 use test_kit::containerd::{self, Containerd, Pod};
 use test_kit::dockerd::{self, Dockerd};
+use test_kit::journald::Journald;
 use test_kit::nerdctl::Nerdctl;
 use test_kit::pod_root::uid_of;
 use test_kit::podman::{serving, Podman};
@@ -44,6 +45,7 @@ const ROTATING: [&str; 2] = ["--log-opt=max-size=20k", "--log-opt=max-file=3"];
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Source {
     File,
+    Journal,
     Api,
 }
 
@@ -85,7 +87,11 @@ trait Engine {
     }
 }
 
+/// With a driver of files.
 struct Docker<'a>(&'a Dockerd, &'static str);
+
+/// With the driver journald.
+struct JournaledDocker<'a>(Docker<'a>, &'a Journald);
 
 impl Engine for Docker<'_> {
     fn names(&self) -> [&'static str; 3] {
@@ -119,6 +125,43 @@ impl Engine for Docker<'_> {
     }
 }
 
+impl Engine for JournaledDocker<'_> {
+    fn names(&self) -> [&'static str; 3] {
+        self.0.names()
+    }
+
+    fn options(&self) -> Vec<(&'static str, String)> {
+        let journal = ("Journal_Path", self.1.folder().display().to_string());
+        [self.0.options(), vec![journal]].concat()
+    }
+
+    fn start(&self, name: &str, options: &[&str], sh: &str) -> Result<String, String> {
+        self.0.start(name, options, sh)
+    }
+
+    fn start_again(&self, name: &str, sh: &str) -> Result<String, String> {
+        self.0.start_again(name, sh)
+    }
+
+    fn metadata(&self, name: &str, id: &str) -> Value {
+        self.0.metadata(name, id)
+    }
+
+    /// The API of Docker 20.10 leaves lines of a journal out.
+    fn sources(&self) -> &'static [Source] {
+        &[Source::Journal]
+    }
+
+    fn keeping(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn rotate(&self, _: &str, _: &str) -> Result<(), String> {
+        self.1.rotate();
+        Ok(())
+    }
+}
+
 struct ByPodman<'a>(&'a Podman, &'static str);
 
 impl Engine for ByPodman<'_> {
@@ -131,6 +174,7 @@ impl Engine for ByPodman<'_> {
             ("Runtime", "podman".to_owned()),
             ("Podman_Root", self.0.storage().display().to_string()),
             ("Podman_Socket", self.0.socket_option()),
+            ("Journal_Path", self.0.journal().display().to_string()),
         ]
     }
 
@@ -153,7 +197,7 @@ impl Engine for ByPodman<'_> {
 
     fn sources(&self) -> &'static [Source] {
         match self.1 {
-            "journald" => &[Source::Api],
+            "journald" => &[Source::Journal, Source::Api],
             _ => &[Source::File, Source::Api],
         }
     }
@@ -328,6 +372,7 @@ impl<'a> Reading<'a> {
         let [_, _, driver] = engine.names();
         let place = match source {
             Source::File => "file",
+            Source::Journal => "journal",
             Source::Api => "api",
         };
         Ok(Reading {
@@ -343,7 +388,8 @@ impl<'a> Reading<'a> {
     fn read(&mut self, count: usize) {
         let db = self.folder.path().join("positions.db");
         let mode = match self.source {
-            Source::File => "file",
+            // Neither has a socket.
+            Source::File | Source::Journal => "file",
             Source::Api => "stream",
         };
         let mut options = self.engine.options();
@@ -479,10 +525,10 @@ fn row(engine: &dyn Engine, release: &str, failed: &mut Vec<String>) -> Value {
             }
         }
     };
-    let (file, api) = (cell(Source::File), cell(Source::Api));
+    let [file, journal, api] = [Source::File, Source::Journal, Source::Api].map(&mut cell);
     json!({
         "runtime": runtime, "version": version(program), "release": release, "driver": driver,
-        "file": file, "api": api, "metadata": keys.unwrap_or_default(),
+        "file": file, "journal": journal, "api": api, "metadata": keys.unwrap_or_default(),
         "date": &rfc3339::format(wall_clock())[..10],
     })
 }
@@ -526,6 +572,11 @@ pub fn add_to(file: &Path, release: &str) -> Result<String, String> {
         for driver in ["json-file", "local"] {
             all.add(docker.as_ref().map(|docker| Docker(docker, driver)));
         }
+        let started = Journald::start().and_then(|journald| Ok((journald, Dockerd::start()?)));
+        all.add(started.as_ref().map(|(journald, docker)| {
+            docker.use_journal(journald);
+            JournaledDocker(Docker(docker, "journald"), journald)
+        }));
     }
     if all.has("podman") {
         let podman = serving(Podman::new);

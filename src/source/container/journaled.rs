@@ -47,10 +47,11 @@ impl Container {
         bytes > 0
     }
 
-    /// Everything in the journal up to here was read for those that have caught up.
-    pub fn is_read_up_to(&mut self, here: JournalPlace, link: &Link) {
+    /// Everything in the journal up to these entries, one of each sequence, was read for those that
+    /// have caught up.
+    pub fn is_read_up_to(&mut self, ends: &[JournalPlace], link: &Link) {
         if let Some(journaled) = self.log.journaled_mut() {
-            journaled.is_read_up_to(here, link);
+            journaled.is_read_up_to(ends, link);
         }
     }
 
@@ -95,9 +96,7 @@ impl Container {
             self.rate.has_read(bytes, now);
             if progress == Progress::End {
                 journaled.has_caught_up();
-                if let Some(here) = around.journal.turned_over() {
-                    journaled.is_read_up_to(here, context.link);
-                }
+                journaled.is_read_up_to(around.journal.turned_over(), context.link);
             } else {
                 journaled.is_behind();
             }

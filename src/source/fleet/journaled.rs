@@ -11,10 +11,10 @@ use crate::source::services::Services;
 use crate::source::slice::SLICE_TIME;
 
 impl Fleet {
-    /// Nothing up to here is unread, so that its removal from the journal is no loss.
-    fn are_read_up_to(&mut self, here: JournalPlace, link: &Link) {
+    /// Nothing up to these entries is unread, so that its removal from the journal is no loss.
+    pub(super) fn are_read_up_to(&mut self, ends: &[JournalPlace], link: &Link) {
         for (_, container) in &mut self.containers {
-            container.is_read_up_to(here, link);
+            container.is_read_up_to(ends, link);
         }
     }
 
@@ -46,8 +46,8 @@ impl Fleet {
                 schedule.activate(key);
             }
         }
-        if let Some(here) = journal.take_turn_over(progress) {
-            self.are_read_up_to(here, link);
+        if let Some(ends) = journal.take_turn_over(progress) {
+            self.are_read_up_to(ends, link);
         }
         match progress {
             Progress::More => Pass::Behind,

@@ -44,6 +44,7 @@ mod tests {
     #[test]
     fn a_cursor_of_libsystemd_is_a_place_and_back() {
         let cursor = b"s=ef52bded0b7940b3a01651e2f5d5e0f1;i=f4242;b=16080e6747f14c86bd56e74cc42cbfde;m=aeb5d772d;t=6613931052164;x=7933b54d5d6bff77";
+        crate::fuzz_seeds::keep("journal", [&[1][..], cursor].concat());
         let place = parse(cursor).unwrap();
         assert_eq!(
             place,

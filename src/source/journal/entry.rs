@@ -28,9 +28,10 @@ const KNOWN: [&[u8]; 14] = [
     b"SYSLOG_TIMESTAMP",
 ];
 
-/// Attributes of an entry that are kept, and bytes of one. The names are the operator's, the values
-/// are an image's.
+/// Attributes of an entry that are kept, and bytes of one. The names are the operator's, of no more
+/// bytes than journald takes; the values are an image's.
 const MOST_ATTRS: usize = 32;
+const LONGEST_NAME: usize = 64;
 const LONGEST_ATTR: usize = 4096;
 
 /// journald's value of `PRIORITY` for standard error (`LOG_ERR`).
@@ -105,7 +106,7 @@ impl Fields {
             }
             [b'_', ..] => self.sender.take(name, value),
             _ if KNOWN.contains(&name) => {}
-            _ if self.attrs.len() < MOST_ATTRS => {
+            _ if self.attrs.len() < MOST_ATTRS && name.len() <= LONGEST_NAME => {
                 let value = value.get(..LONGEST_ATTR).unwrap_or(value);
                 self.attrs.push((name.to_vec(), value.to_vec()));
             }
@@ -210,6 +211,9 @@ mod tests {
     use super::*;
 
     fn fields(given: &[&str]) -> Fields {
+        let of_fuzz: Vec<&[u8]> = given.iter().map(|field| field.as_bytes()).collect();
+        let separated = of_fuzz.join(&[0xff][..]);
+        crate::fuzz_seeds::keep("journal", [&[0][..], &separated].concat());
         let mut fields = Fields::default();
         fields.take(b"MESSAGE=of the entry before");
         fields.take(b"PRIORITY=3");
@@ -324,6 +328,7 @@ mod tests {
         let mut many = Fields::default();
         for number in 0..1000 {
             many.take(format!("A{number:04}={}", "x".repeat(10_000)).as_bytes());
+            many.take(format!("A{}=x", "A".repeat(10_000)).as_bytes());
         }
         let length = many.entry(at(1, 0)).attrs.len();
         assert!(length < MOST_ATTRS * (LONGEST_ATTR + 16), "{length}");

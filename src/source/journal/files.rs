@@ -117,7 +117,9 @@ fn paths(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Looks at what may be a file of the journal.
 fn look_at(library: &dyn JournalLibrary, path: &Path, found: &mut Found) -> io::Result<()> {
-    if path.extension().is_none_or(|it| it != "journal") {
+    // The other one is of a journald that did not end in order.
+    let is_one = |extension| extension == "journal" || extension == "journal~";
+    if !path.extension().is_some_and(is_one) {
         return Ok(());
     }
     found.any = true;

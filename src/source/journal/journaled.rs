@@ -230,12 +230,26 @@ impl Journaled {
         });
     }
 
-    /// Everything up to here was read, and nothing of it was this container's.
-    pub fn is_read_up_to(&mut self, here: JournalPlace, link: &Link) {
-        if self.is_live && !here.is_within(&self.at) {
-            self.at = here;
+    /// Everything up to these entries, one of each sequence, was read, and nothing of it was this
+    /// container's. It goes on in its own sequence: another journald may have written its entries
+    /// earlier than this one writes what it received before.
+    pub fn is_read_up_to(&mut self, ends: &[JournalPlace], link: &Link) {
+        let taken = self.last_taken();
+        let mut ends = ends.iter();
+        let here = ends.find(|it| it.sequence == taken.sequence);
+        if let Some(here) = here.filter(|here| self.is_live && !here.is_within(&taken)) {
+            self.at = *here;
             self.push_always(link, true);
         }
+    }
+
+    /// The place of the last entry that was taken, in this run or in an earlier one.
+    fn last_taken(&self) -> JournalPlace {
+        if !self.at.is_none() {
+            return self.at;
+        }
+        let places = self.resume.into_iter();
+        places.max_by_key(|it| it.received).unwrap_or_default()
     }
 
     /// The last lines that are wanted, if not all are, and by whom.
@@ -265,9 +279,7 @@ impl Journaled {
             ..Abandoned::default()
         });
         let (name, short_id) = (self.assembler.metadata().title(), account.short_id());
-        let taken = [self.at, self.resume[0], self.resume[1]];
-        let last = taken.into_iter().max_by_key(|place| place.received);
-        let last = rfc3339::format(last.unwrap_or_default().time());
+        let last = rfc3339::format(self.last_taken().time());
         self.loss.report(|| {
             link.report(Event::Journal(JournalEvent::Vacuumed {
                 name,

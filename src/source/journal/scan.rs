@@ -226,9 +226,13 @@ impl Scan {
         self.at
     }
 
-    /// Goes to the last entry that was stepped to, whatever it is, once the end is reached.
-    pub fn note_end(&mut self) {
-        self.at = self.journal.place().ok().or(self.at);
+    /// The last entry of each sequence that was stepped to, and the one that it began at.
+    pub fn ends(&mut self) -> Vec<JournalPlace> {
+        let mut ends = self.last.clone();
+        // There is none as long as nothing was read and the file that it was at is gone.
+        let here = self.journal.place().ok().or(self.at);
+        ends.extend(here.filter(|here| ends.iter().all(|it| it.sequence != here.sequence)));
+        ends
     }
 
     /// Takes note of new and removed files; returns whether there are any.

@@ -75,7 +75,7 @@ pub struct SharedJournal {
     trouble: Trouble<()>,
     /// Files were added or removed since all was read last.
     has_changed: bool,
-    turned_over: Option<JournalPlace>,
+    turned_over: Vec<JournalPlace>,
     /// When the files were looked at last.
     looked: Option<Instant>,
     losses: Losses,
@@ -94,7 +94,7 @@ impl SharedJournal {
             probed: None,
             trouble: Trouble::paced(),
             has_changed: false,
-            turned_over: None,
+            turned_over: Vec::new(),
             looked: None,
             losses: Losses::default(),
         }
@@ -154,7 +154,7 @@ impl SharedJournal {
         }
         if self.members.is_empty() {
             (self.all, self.own) = (Resumed::default(), Resumed::default());
-            self.turned_over = None;
+            self.turned_over.clear();
         }
     }
 
@@ -197,25 +197,30 @@ impl SharedJournal {
         read
     }
 
-    /// The last entry up to which all live containers were read, if files were removed or added
-    /// since this was asked last and everything was read.
-    pub fn take_turn_over(&mut self, read: Progress) -> Option<JournalPlace> {
+    /// As [`ends`](SharedJournal::ends), if files were removed or added since this was asked last
+    /// and everything was read.
+    pub fn take_turn_over(&mut self, read: Progress) -> Option<&[JournalPlace]> {
         if read != Progress::End || !self.has_changed {
             return None;
         }
-        let scan = self.all.scan.as_mut()?;
-        // There is none as long as nothing was read and the file that it was at is gone.
-        scan.note_end();
-        let at = scan.at()?;
+        let ends = self.ends();
+        if ends.is_empty() {
+            return None;
+        }
         self.has_changed = false;
-        self.turned_over = Some(at);
-        Some(at)
+        self.turned_over = ends;
+        Some(&self.turned_over)
     }
 
-    /// The last entry when that was asked last. A container that has caught up since has read up
+    /// The last entries, one of each sequence, up to which all live containers were read.
+    pub fn ends(&mut self) -> Vec<JournalPlace> {
+        self.all.scan.as_mut().map_or_else(Vec::new, Scan::ends)
+    }
+
+    /// The last entries when that was asked last. A container that has caught up since has read up
     /// to there, too.
-    pub fn turned_over(&self) -> Option<JournalPlace> {
-        self.turned_over
+    pub fn turned_over(&self) -> &[JournalPlace] {
+        &self.turned_over
     }
 
     /// Reads what a container has not taken yet, from `from` on. When that begins, `is_behind`

@@ -2,7 +2,7 @@
 //! it. It ends with this process; nothing of the machine's journal is read or written.
 
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{symlink, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
@@ -10,17 +10,16 @@ use std::time::Duration;
 use rustix::process::{kill_process, Pid, Signal};
 use tempfile::TempDir;
 
-use super::{holds_within, programs};
+use super::{compile, holds_within, programs};
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
 
 const PROGRAM: &str = "/lib/systemd/systemd-journald";
 
 /// The audit subsystem and the kernel's log are the machine's.
-const CONF: &str = "[Journal]\\nStorage=volatile\\nAudit=no\\nReadKMsg=no\\nForwardToWall=no\\nRuntimeMaxUse=256M\\nRuntimeKeepFree=1M\\nRuntimeMaxFileSize=8M\\n";
-
-/// With a rate limit, and control groups by whose names it knows the units of senders.
-const LIMITED: &str = "RateLimitIntervalSec=1s\\nRateLimitBurst=50\\n";
+const CONF: &str = "[Journal]\\nAudit=no\\nReadKMsg=no\\nForwardToWall=no\\n\
+    RuntimeMaxUse=256M\\nRuntimeKeepFree=1M\\nRuntimeMaxFileSize=8M\\n\
+    SystemMaxUse=256M\\nSystemKeepFree=1M\\nSystemMaxFileSize=8M\\n";
 
 /// Sends each datagram that it reads, its length before it. Perl is part of every Debian.
 const SENDER: &str = r#"use Socket;
@@ -31,24 +30,78 @@ while (read(STDIN, $l, 4) == 4) { read(STDIN, $d, unpack("V", $l)); send(S, $d, 
 /// Bytes of a datagram that a socket takes in its default configuration.
 const LONGEST_DATAGRAM: usize = 150_000;
 
+/// How a journald is set up.
+#[derive(Clone, Copy, Default)]
+struct Setup {
+    /// It drops what a unit sends beyond 50 messages in a second. It has control groups, by whose
+    /// names it knows the units of senders.
+    is_limited: bool,
+    /// Its files are in `/var/log/journal`, and each user has one.
+    is_persistent: bool,
+    /// The namespace whose units it serves.
+    namespace: Option<&'static str>,
+    /// Its clock can be set (`tests/kit/stepped_clock`); needs a C compiler.
+    has_clock: bool,
+}
+
 pub struct Journald {
     dir: TempDir,
     child: Child,
-    limit: &'static str,
+    setup: Setup,
 }
 
 impl Journald {
     /// One without an entry but its own, or why there can be none.
     pub fn start() -> Result<Journald, String> {
-        Journald::start_with("RateLimitIntervalSec=0\\n")
+        Journald::start_with(Setup::default())
     }
 
     /// One that drops what a unit sends beyond 50 messages in a second.
     pub fn limited() -> Result<Journald, String> {
-        Journald::start_with(LIMITED)
+        Journald::start_with(Setup {
+            is_limited: true,
+            ..Setup::default()
+        })
     }
 
-    fn start_with(limit: &'static str) -> Result<Journald, String> {
+    /// One with files in `/var/log/journal`, of the system and of each user.
+    pub fn persistent() -> Result<Journald, String> {
+        Journald::start_with(Setup {
+            is_persistent: true,
+            ..Setup::default()
+        })
+    }
+
+    /// One of the units with this `LogNamespace`.
+    pub fn of_namespace(namespace: &'static str) -> Result<Journald, String> {
+        Journald::start_with(Setup {
+            namespace: Some(namespace),
+            ..Setup::default()
+        })
+    }
+
+    /// One whose clock can be set.
+    pub fn with_clock() -> Result<Journald, String> {
+        if programs("cc").next().is_none() {
+            return Err("no C compiler for a clock that can be set".to_owned());
+        }
+        Journald::start_with(Setup {
+            has_clock: true,
+            ..Setup::default()
+        })
+    }
+
+    /// Sets its clock: so many seconds from that of the machine.
+    pub fn set_clock(&self, seconds: i64) {
+        // It is mapped, and is not truncated.
+        let file = std::fs::File::options()
+            .write(true)
+            .open(clock(self.dir.path()));
+        let written = file.and_then(|file| file.write_all_at(&seconds.to_ne_bytes(), 0));
+        written.expect("it is ours");
+    }
+
+    fn start_with(setup: Setup) -> Result<Journald, String> {
         if !Path::new(PROGRAM).exists() {
             return Err("no systemd-journald (Debian: systemd)".to_owned());
         }
@@ -56,8 +109,8 @@ impl Journald {
             return Err("no perl".to_owned());
         }
         let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let child = spawn(dir.path(), limit)?;
-        let mut journald = Journald { dir, child, limit };
+        let child = spawn(dir.path(), setup)?;
+        let mut journald = Journald { dir, child, setup };
         journald.await_socket()?;
         Ok(journald)
     }
@@ -79,7 +132,11 @@ impl Journald {
 
     /// The folder with its sockets, `/run/systemd/journal` of what writes to it.
     pub fn sockets(&self) -> PathBuf {
-        self.dir.path().join("run/systemd/journal")
+        let folder = match self.setup.namespace {
+            Some(namespace) => format!("run/systemd/journal.{namespace}"),
+            None => "run/systemd/journal".to_owned(),
+        };
+        self.dir.path().join(folder)
     }
 
     fn socket(&self) -> PathBuf {
@@ -88,7 +145,10 @@ impl Journald {
 
     /// The folder with its files.
     pub fn folder(&self) -> PathBuf {
-        self.dir.path().join("run/log/journal")
+        self.dir.path().join(match self.setup.is_persistent {
+            true => "log/journal",
+            false => "run/log/journal",
+        })
     }
 
     /// Its files.
@@ -103,9 +163,15 @@ impl Journald {
 
     /// Begins a new file.
     pub fn rotate(&self) {
-        let before = self.files();
+        let current = || {
+            let files = self.files();
+            let mut files = files.iter();
+            let system = files.find(|file| file.ends_with("system.journal"))?;
+            Some(system.metadata().ok()?.ino())
+        };
+        let before = current();
         self.signal(Signal::USR2);
-        let is_rotated = || self.files().len() > before.len();
+        let is_rotated = || current().is_some_and(|now| Some(now) != before);
         assert!(holds_within(START_DEADLINE, is_rotated), "{before:?}");
     }
 
@@ -124,7 +190,7 @@ impl Journald {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_file(self.socket());
-        self.child = spawn(self.dir.path(), self.limit).expect("journald");
+        self.child = spawn(self.dir.path(), self.setup).expect("journald");
         self.await_socket().expect("journald");
     }
 
@@ -185,41 +251,91 @@ impl Journald {
         format!("/sys/fs/cgroup/fbcl-{}.slice/{unit}", std::process::id())
     }
 
+    /// A command in its mount namespace, where its files are those of the machine.
+    pub fn on_its_machine(&self, program: &Path) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--mount=/proc/{}/ns/mnt", self.child.id()));
+        command.arg(program);
+        command
+    }
+
     /// A shell in the mount namespace of journald.
     fn inside(&self, script: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        let namespace = format!("--mount=/proc/{}/ns/mnt", self.child.id());
-        command.args([&namespace, "sh", "-c", script]);
+        let mut command = self.on_its_machine(Path::new("sh"));
+        command.args(["-c", script]);
         command
     }
 }
 
-/// Starts one over `dir`. Its `/run` is a folder there, so that its files are seen from outside
-/// and outlive it.
-fn spawn(dir: &Path, limit: &str) -> Result<Child, String> {
-    let run = dir.join("run");
-    std::fs::create_dir_all(&run).map_err(|error| error.to_string())?;
+/// Starts one over `dir`. Its `/run` and `/var/log` are folders there, so that its files are seen
+/// from outside and outlive it.
+fn spawn(dir: &Path, setup: Setup) -> Result<Child, String> {
+    let (run, log) = (dir.join("run"), dir.join("log"));
+    for folder in [&run, &log.join("journal")] {
+        std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
+    }
     // A user has to reach the socket.
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(dir, open).map_err(|error| error.to_string())?;
-    let groups = match limit == LIMITED {
+    let groups = match setup.is_limited {
         true => "mount -t cgroup2 none /sys/fs/cgroup",
         false => "true",
     };
+    let limit = match setup.is_limited {
+        true => "RateLimitIntervalSec=1s\\nRateLimitBurst=50",
+        false => "RateLimitIntervalSec=0",
+    };
+    let storage = match setup.is_persistent {
+        true => "persistent",
+        false => "volatile",
+    };
+    let (conf, sockets, namespace) = match setup.namespace {
+        Some(name) => (
+            format!("journald@{name}.conf"),
+            format!("/run/systemd/journal.{name}"),
+            name,
+        ),
+        None => (
+            "journald.conf".to_owned(),
+            "/run/systemd/journal".to_owned(),
+            "",
+        ),
+    };
+    // As if the journal had been moved to the disk at the start of the machine.
     let script = format!(
-        "{groups} && mount --bind {} /run && mount -t tmpfs none /etc/systemd && \
-         printf '{CONF}{limit}' >/etc/systemd/journald.conf && \
-         mkdir -p /run/systemd/journal /run/log/journal && exec {PROGRAM}",
-        run.display()
+        "{groups} && mount --bind {run} /run && mount --bind {log} /var/log && \
+         mount -t tmpfs none /etc/systemd && \
+         printf '{CONF}{limit}\\nStorage={storage}\\n' >/etc/systemd/{conf} && \
+         mkdir -p /run/systemd/journal {sockets} /run/log/journal && \
+         touch /run/systemd/journal/flushed && exec {PROGRAM} {namespace}",
+        run = run.display(),
+        log = log.display(),
     );
-    Command::new("setpriv")
+    let mut command = Command::new("setpriv");
+    command
         .args(["--pdeathsig", "KILL", "unshare", "--mount"])
         .args(["--propagation", "private", "sh", "-c", &script])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|error| error.to_string())
+        .stderr(Stdio::null());
+    if setup.has_clock {
+        let library = compile(
+            "stepped_clock/stepped_clock.c",
+            "stepped_clock.so",
+            &["-shared", "-fPIC"],
+        );
+        if !clock(dir).exists() {
+            std::fs::write(clock(dir), 0i64.to_ne_bytes()).map_err(|error| error.to_string())?;
+        }
+        command.env("STEPPED_CLOCK", clock(dir));
+        command.env("LD_PRELOAD", library);
+    }
+    command.spawn().map_err(|error| error.to_string())
+}
+
+/// What its clock is off by.
+fn clock(dir: &Path) -> PathBuf {
+    dir.join("clock")
 }
 
 impl Drop for Journald {

@@ -84,8 +84,15 @@ impl Arrived {
     /// Kills a playing host of which nothing was taken yet, and takes what it was given.
     #[track_caller]
     pub fn take_killed(&mut self, host: PlayingHost) {
+        self.take_killed_from(host, 0);
+    }
+
+    /// As [`take_killed`](Arrived::take_killed), of a host of which so many frames were taken.
+    #[track_caller]
+    pub fn take_killed_from(&mut self, host: PlayingHost, seen: usize) {
         let (frames, is_torn) = host.kill();
-        self.take_frames(&frames);
+        let frames = &frames[seen..];
+        self.take_frames(frames);
         // A batch that was torn was not accepted, and those before it are done with.
         if let Some(last) = frames.last().filter(|_| !is_torn) {
             let container = last.tag.clone().expect("a tag of its own");

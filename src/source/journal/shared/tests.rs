@@ -1,4 +1,4 @@
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use super::*;
 use crate::delivery::checkpoint::CheckpointStore;
@@ -136,8 +136,19 @@ fn read(journal: &mut SharedJournal, link: &Link) -> Vec<u64> {
     }
 }
 
+/// A folder with a file that the library is asked about.
+fn folder() -> &'static std::path::Path {
+    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let made = FOLDER.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("system.journal"), "").unwrap();
+        folder
+    });
+    made.path()
+}
+
 fn joined(library: &Library) -> SharedJournal {
-    let mut journal = SharedJournal::new(&JournalPath::Auto);
+    let mut journal = SharedJournal::new(&JournalPath::Folder(folder().to_owned()));
     journal.set_library(Arc::new(library.clone()));
     journal.join(ContainerId::from_bytes(ID), 3).unwrap();
     journal
@@ -199,6 +210,25 @@ fn a_container_is_told_whether_entries_after_its_place_were_removed() {
             "{last}"
         );
     }
+}
+
+/// Two journalds of a machine number their entries each for itself.
+#[test]
+fn a_turn_over_tells_the_last_entry_of_each_sequence() {
+    let library = Library::default();
+    let (mut journal, link) = (joined(&library), link());
+    let other = |number| JournalPlace {
+        sequence: 2,
+        ..place(number)
+    };
+    library.0.lock().unwrap().entries = vec![place(1), place(2), other(7)];
+    assert_eq!(read(&mut journal, &link), [1, 2, 7]);
+    journal.has_changed = true;
+    assert_eq!(journal.take_turn_over(Progress::More), None);
+    let ends = [place(2), other(7)];
+    assert_eq!(journal.take_turn_over(Progress::End), Some(&ends[..]));
+    assert_eq!(journal.turned_over(), ends);
+    assert_eq!(journal.take_turn_over(Progress::End), None);
 }
 
 /// Everything was removed, and nothing was written since.
