@@ -241,10 +241,9 @@ impl Description {
         self.template.metadata.is_running && driver.is_some_and(LogDriver::has_own_file)
     }
 
-    /// Whether its metadata, as read last, say that it runs.
+    /// Whether the files of its runtime say that it runs.
     pub fn is_said_to_run(&self) -> bool {
-        let is_of_file = matches!(self.metadata, MetadataState::Of(Some(_)));
-        self.template.metadata.is_running && is_of_file && !self.trouble.is_there()
+        self.runtime.last_run(&self.found).is_running == Some(true)
     }
 
     /// How long it has been known.

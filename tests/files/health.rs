@@ -278,7 +278,7 @@ fn started_without_its_log(root: &DockerRoot, socket: &str, options: &[(&str, &s
     let finding = "container web: its log was deleted while it runs";
     assert!(!is_all_read && page.contains(finding), "{page}");
     assert!(
-        page.contains("[missing]\n     -> restart it (docker restart)"),
+        page.contains("[missing]\n     -> restart it (docker restart, podman restart)"),
         "{page}"
     );
     let collector = Collector::start(root.path(), options);

@@ -452,6 +452,34 @@ fn two_files_of_a_log_that_change_their_names_are_read_on_without_a_repeat() {
     assert_eq!(collector.wait_texts(1), numbers(60..61));
 }
 
+/// `grep -v` into its place. Its entries are as new as its file.
+#[test]
+fn a_log_of_which_lines_are_left_out_repeats_none_of_the_others() {
+    for script in [
+        "grep -v '[02468].n' $L > x; mv x $L",
+        "sed -i '1d; /line 3/d' $L",
+        "sed 1,3d $L | grep -v '[13579].n' > x; mv x $L",
+    ] {
+        let root = DockerRoot::new();
+        let db = root.path().join("positions.db").display().to_string();
+        let options = [QUICK, &[("DB", db.as_str())]].concat();
+        let mut log = root.container('a', "web");
+        log.set_year(AFTER);
+        write(&mut log, 0..50);
+        let collector = Collector::start(root.path(), &options);
+        assert_eq!(collector.wait_texts(50), numbers(0..50), "{script}");
+        replaced(&log, script);
+        looked(&root, &collector);
+        log.open_log();
+        write(&mut log, 50..60);
+        assert_eq!(collector.wait_texts(60), numbers(0..60), "{script}");
+        collector.stop();
+        write(&mut log, 60..61);
+        let collector = Collector::start(root.path(), &options);
+        assert_eq!(collector.wait_texts(1), numbers(60..61), "{script}");
+    }
+}
+
 /// dockerd writes on to the file that it has open until the container is started again.
 #[test]
 fn a_log_that_is_renamed_and_has_a_copy_in_its_place_is_read_on_under_its_new_name() {
@@ -675,7 +703,7 @@ fn a_containers_folder_is_not_read_where_others_can_replace_it() {
     let collector = Collector::start(root.path(), QUICK);
     let said = [
         format!(
-            "cannot read {}: it is a symlink that is not followed: others than root can write to {}",
+            "cannot read {}: it is a symlink that is not followed: users other than root can write to {}",
             link.display(),
             open.display()
         ),
@@ -688,7 +716,7 @@ fn a_containers_folder_is_not_read_where_others_can_replace_it() {
         collector.wait(said, |collector| collector.has_logged(said));
     }
     let (page, is_all_read) = check(root.path(), &[]);
-    let is_said = page.contains("others than root can write to");
+    let is_said = page.contains("users other than root can write to");
     assert!(!is_all_read && is_said, "{page}");
     fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).expect("it is ours");
     assert_eq!(collector.wait_texts(1), numbers(0..1));

@@ -27,6 +27,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
+use fluent_bit_container_logs::config::Config;
 use fluent_bit_container_logs::delivery::host::embedded::EmbeddedHost;
 use fluent_bit_container_logs::telemetry::event::Level;
 
@@ -84,7 +85,7 @@ fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     }
     match interval {
         Some(interval) => top::run(arguments, interval)?,
-        None => print_records(arguments)?,
+        None => print_records(arguments, &config)?,
     }
     Ok(match complaints.is_empty() || arguments.follows() {
         true => ExitCode::SUCCESS,
@@ -97,8 +98,12 @@ fn say(message: &str) {
     eprintln!("tail-containers: {}", harmless(message));
 }
 
-fn print_records(arguments: &Arguments) -> io::Result<()> {
-    let printer = RefCell::new(Printer::new(arguments));
+fn print_records(arguments: &Arguments, config: &Config) -> io::Result<()> {
+    let mut printer = Printer::new(arguments);
+    if terminal::width().is_some() && !arguments.json {
+        printer.expect(&start::names(config));
+    }
+    let printer = RefCell::new(printer);
     let failure: Cell<Option<io::Error>> = Cell::new(None);
     let host = EmbeddedHost::new(
         |_tag, record| {

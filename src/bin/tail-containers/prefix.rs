@@ -43,50 +43,58 @@ impl Prefix {
         }
     }
 
+    /// Makes room for names that will come, so that the column need not grow between lines.
+    pub fn expect(&mut self, names: &[String]) {
+        names.iter().for_each(|name| self.add(name));
+    }
+
     /// The name of the record's container, the spaces to the end of its column, and its color.
     pub fn of(&mut self, record: &Record) -> (&str, usize, u8) {
-        if self.columns.is_some() {
-            let columns = width().or(self.columns);
-            if columns != self.columns {
-                // It has become narrower or wider.
-                (self.columns, self.width) = (columns, 0);
-                self.names.values_mut().for_each(|name| name.width = 0);
+        let columns = self.columns.and_then(|_| width()).or(self.columns);
+        if columns != self.columns {
+            // The terminal has become narrower or wider.
+            (self.columns, self.width) = (columns, 0);
+            for (name, shown) in &mut self.names {
+                shown.lay_out(name, columns);
+                self.width = self.width.max(shown.width.min(most(columns)));
             }
         }
         let name = name_of(record);
-        if !self.names.contains_key(&*name) {
-            let color = COLORS[self.names.len() % COLORS.len()];
-            let new = Name {
+        self.add(&name);
+        self.names.get(&*name).map_or(("", self.width, 0), |shown| {
+            let padding = self.width.saturating_sub(shown.width);
+            (&*shown.text, padding, shown.color)
+        })
+    }
+
+    fn add(&mut self, name: &str) {
+        if !self.names.contains_key(name) {
+            let mut new = Name {
                 text: String::new(),
                 width: 0,
-                color,
+                color: COLORS[self.names.len() % COLORS.len()],
             };
-            self.names.insert(name.clone().into_owned(), new);
+            new.lay_out(name, self.columns);
+            self.width = self.width.max(new.width.min(most(self.columns)));
+            self.names.insert(name.to_owned(), new);
         }
-        let Some(shown) = self.names.get_mut(&*name) else {
-            return ("", self.width, 0);
-        };
-        if shown.width == 0 {
-            let most = most(self.columns);
-            let text = harmless(&name);
-            // Where nothing is cut off, names are whole.
-            shown.text = match self.columns {
-                Some(_) => shorten_middle(&text, most),
-                None => text.into_owned(),
-            };
-            shown.width = shown.text.width();
-            self.width = self.width.max(shown.width.min(most));
-        }
-        (
-            &shown.text,
-            self.width.saturating_sub(shown.width),
-            shown.color,
-        )
     }
 
     /// The column's width.
     pub fn width(&self) -> usize {
         self.width
+    }
+}
+
+impl Name {
+    fn lay_out(&mut self, name: &str, columns: Option<usize>) {
+        let text = harmless(name);
+        // Where nothing is cut off, names are whole.
+        self.text = match columns {
+            Some(_) => shorten_middle(&text, most(columns)),
+            None => text.into_owned(),
+        };
+        self.width = self.text.width();
     }
 }
 

@@ -57,6 +57,11 @@ impl Printer {
         }
     }
 
+    /// Makes room for the names of these containers, if they have a column of their own.
+    pub fn expect(&mut self, names: &[String]) {
+        self.prefix.expect(names);
+    }
+
     /// Takes a record; it is visible after [`Printer::flush`] at the latest, if it is wanted.
     pub fn take(&mut self, record: Record) -> io::Result<()> {
         if self.until.is_some_and(|until| record.time >= until) || !self.is_match(&record) {

@@ -2,6 +2,7 @@
 
 use fluent_bit_container_logs::config::Config;
 use fluent_bit_container_logs::runtime::file::open_regular;
+use fluent_bit_container_logs::runtime::log_driver::LogDriver;
 use fluent_bit_container_logs::runtime::metadata::ContainerMetadata;
 use fluent_bit_container_logs::runtime::own_container::OwnContainer;
 use fluent_bit_container_logs::runtime::{self, Found, Runtime};
@@ -12,6 +13,9 @@ use fluent_bit_container_logs::telemetry::metrics::Unread;
 use crate::arguments::COMMANDS;
 use crate::check::{Finding, Survey};
 use crate::near::near;
+
+/// The most containers of which the names are looked up before the first line.
+const MOST_NAMES: usize = 256;
 
 /// What a start finds.
 pub enum Outlook {
@@ -122,10 +126,7 @@ fn complaint(name: &str, has_containers: bool, survey: &Survey) -> String {
 
 /// Whether a container that is to be read has a log that can be opened.
 fn is_any_readable(config: &Config) -> bool {
-    let own = match config.exclude_self {
-        true => OwnContainer::find(),
-        false => OwnContainer::default(),
-    };
+    let own = own(config);
     runtime::all(&config.runtimes).iter().any(|runtime| {
         reads_files(config, runtime.api())
             && runtime.list(&runtime.root()).is_ok_and(|listing| {
@@ -135,15 +136,54 @@ fn is_any_readable(config: &Config) -> bool {
     })
 }
 
-fn is_readable(runtime: &dyn Runtime, found: &Found, own: &OwnContainer, config: &Config) -> bool {
-    let driver = runtime.log_driver(found).unwrap_or_default();
+/// The names of the containers that are to be printed; none if there are so many that looking at
+/// all of them would hold up the first line.
+pub fn names(config: &Config) -> Vec<String> {
+    let own = own(config);
+    let runtimes = runtime::all(&config.runtimes);
+    let listed: Vec<(&dyn Runtime, Found)> = runtimes
+        .iter()
+        .filter_map(|runtime| Some((&**runtime, runtime.list(&runtime.root()).ok()?.containers)))
+        .flat_map(|(runtime, found)| found.into_iter().map(move |found| (runtime, found)))
+        .take(MOST_NAMES + 1)
+        .collect();
+    if listed.len() > MOST_NAMES {
+        return Vec::new();
+    }
+    let printed = listed.iter().filter_map(|(runtime, found)| {
+        let driver = runtime.log_driver(found).unwrap_or_default();
+        selected(*runtime, found, driver.as_ref(), &own, config)
+    });
+    printed.map(|metadata| metadata.title()).collect()
+}
+
+fn own(config: &Config) -> OwnContainer {
+    match config.exclude_self {
+        true => OwnContainer::find(),
+        false => OwnContainer::default(),
+    }
+}
+
+/// What is known of the container, unless it is excluded.
+fn selected(
+    runtime: &dyn Runtime,
+    found: &Found,
+    driver: Option<&LogDriver>,
+    own: &OwnContainer,
+    config: &Config,
+) -> Option<ContainerMetadata> {
     let metadata = runtime.metadata(found, 0);
     let metadata = metadata.unwrap_or_else(|_| ContainerMetadata::nameless(found));
-    let name = driver.as_ref().map_or("", |driver| &driver.name);
+    let name = driver.map_or("", |driver| &driver.name);
     let excluded = config.selection.excludes(own, &found.id, &metadata, name);
+    excluded.is_none().then_some(metadata)
+}
+
+fn is_readable(runtime: &dyn Runtime, found: &Found, own: &OwnContainer, config: &Config) -> bool {
+    let driver = runtime.log_driver(found).unwrap_or_default();
     let logs = find_logs(runtime, found, driver.as_ref()).unwrap_or_default();
     let mut files = logs.iter().filter_map(|log| listing::list(log).ok());
-    excluded.is_none()
+    selected(runtime, found, driver.as_ref(), own, config).is_some()
         && files.any(|listed| {
             let mut files = listed.files.iter();
             files.any(|file| open_regular(&file.path).is_ok())

@@ -47,11 +47,12 @@ impl Assembler {
         self.held.map(|_| Dedupe::nothing())
     }
 
-    /// Drops the coming entries up to the last ones taken: the next file repeats them.
+    /// Drops the coming entries up to the last ones taken, if they begin earlier: the next file
+    /// repeats them.
     pub fn skip_taken(&mut self) {
         let none = self.no_dedupe();
         for (dedupe, taken) in self.dedupe.iter_mut().zip(self.taken) {
-            let known = (taken.count > 0).then(|| Dedupe::new(taken, self.is_to_the_second));
+            let known = (taken.count > 0).then(|| Dedupe::if_earlier(taken));
             *dedupe = known.or(none);
         }
     }

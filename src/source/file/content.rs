@@ -123,17 +123,6 @@ pub fn have_same_at(places: [(&File, u64); 2], length: u64) -> io::Result<bool> 
     Ok(bytes[0] == bytes[1])
 }
 
-/// How many bytes at these offsets are the same in two files, up to this many.
-pub fn same_at(places: [(&File, u64); 2], length: u64) -> io::Result<u64> {
-    let mut bytes = [vec![0; length as usize], vec![0; length as usize]];
-    for (bytes, (file, from)) in bytes.iter_mut().zip(places) {
-        let read = read_up_to(file, bytes, from)?;
-        bytes.truncate(read);
-    }
-    let pairs = bytes[0].iter().zip(&bytes[1]);
-    Ok(pairs.take_while(|(one, other)| one == other).count() as u64)
-}
-
 /// Whether two files have the same bytes directly before this offset.
 pub fn have_same_before(one: &File, other: &File, end: u64) -> io::Result<bool> {
     have_same(one, other, end.saturating_sub(TAIL_BYTES), end)

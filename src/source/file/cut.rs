@@ -18,7 +18,7 @@ use crate::delivery::checkpoint::{StreamCheckpoint, TimeCursor};
 use crate::format::layout::Layout;
 use crate::format::position::Timestamp;
 use crate::runtime::file::{read_up_to, stat_file};
-use crate::source::file::content::{have_same_at, same_at, TAIL_BYTES};
+use crate::source::file::content::{have_same_at, TAIL_BYTES};
 use crate::source::file::generation::Generation;
 
 /// Bytes read to find one entry. Behind a longer one, nothing is looked for.
@@ -67,7 +67,7 @@ pub fn seek_kept(
 ///
 /// A rotation is not to be taken for it: Podman's takes the name of the log like an editor's, and
 /// the entries of one read have one time and may be alike. So what both have must hold entries of
-/// two times.
+/// two times where nothing of it is to be read again.
 pub fn part_of(held: &Generation, mut file: Generation) -> io::Result<Option<(Generation, bool)>> {
     let (Some(old), Some(new)) = (held.plain_file(), file.plain_file()) else {
         return Ok(None);
@@ -89,23 +89,22 @@ pub fn part_of(held: &Generation, mut file: Generation) -> io::Result<Option<(Ge
     let Some(start) = end_in_old.checked_sub(end) else {
         return Ok(None);
     };
+    if !have_same_at([(old, start), (new, 0)], end)? {
+        return Ok(None);
+    }
     let common = size.saturating_sub(start).min(size_of_new);
     let length = common.min(TAIL_BYTES);
     let mut is_same = true;
     for from in [0, common - length] {
         is_same &= have_same_at([(old, start + from), (new, from)], length)?;
     }
-    let end = match is_same {
-        true => common,
-        false => same_at([(old, start), (new, 0)], length)?,
-    };
-    file.seek_to_end_before(end)?;
-    let last = last_time(file.file(), layout, file.read_offset())?;
     if !is_same {
-        file.move_to(0, &[], Vec::new());
+        return Ok(Some((file, false)));
     }
+    file.seek_to_end_before(common)?;
+    let last = last_time(file.file(), layout, file.read_offset())?;
     let is_it = last.is_some_and(|last| last != time);
-    Ok(is_it.then_some((file, is_same)))
+    Ok(is_it.then_some((file, true)))
 }
 
 /// Where lines end that end in bytes with this hash, and whose entries have the cursor's time, or
@@ -176,14 +175,27 @@ pub fn time_of_first(file: &File) -> io::Result<Option<Timestamp>> {
     Ok(first.and_then(|(layout, _, entry)| layout.first_time(&entry)))
 }
 
-/// The time of the entry that ends at an offset.
-pub fn last_time(file: &File, layout: Layout, end: u64) -> io::Result<Option<Timestamp>> {
+/// The time of the last whole entry of a file, whatever its format.
+pub fn time_of_last(file: &File) -> io::Result<Option<Timestamp>> {
+    let mut head = [0; HEAD_BYTES];
+    let length = read_up_to(file, &mut head, 0)?;
+    let Some(layout) = Layout::detect(&head[..length]) else {
+        return Ok(None);
+    };
+    last_time(file, layout, stat_file(file)?.1)
+}
+
+/// The time of the last whole entry before an offset. A frame must end there.
+fn last_time(file: &File, layout: Layout, end: u64) -> io::Result<Option<Timestamp>> {
     let from = end.saturating_sub(ENTRY_BYTES as u64);
     let mut bytes = vec![0; (end - from) as usize];
     let length = read_up_to(file, &mut bytes, from)?;
-    let before = &bytes[..length.saturating_sub(1)];
-    let start = memrchr(b'\n', before).map_or(0, |line_feed| line_feed + 1);
-    Ok(layout.first_time(&bytes[start..length]))
+    let whole = match layout.is_lines() {
+        true => memrchr(b'\n', &bytes[..length]).map_or(0, |line_feed| line_feed + 1),
+        false => length,
+    };
+    let last = layout.last_entry(&bytes[..whole]);
+    Ok(layout.first_time(&bytes[whole - last..whole]))
 }
 
 #[cfg(test)]
@@ -378,8 +390,12 @@ mod tests {
         assert_eq!(part(&edited), changed);
         let written_on = entries(100..200) + &entries(5_000..5_200);
         assert_eq!(part(&written_on), changed);
-        // One that is the same is not enough.
-        assert_eq!(part(&(entries(100..101) + &entries(5_000..5_200))), None);
+        // Every second one is left.
+        let filtered: String = (100..200)
+            .step_by(2)
+            .map(|at| entries(at..at + 1))
+            .collect();
+        assert_eq!(part(&filtered), changed);
         assert_eq!(part(&entries(3_000..3_100)), None);
         assert_eq!(part("text\n"), None);
         assert_eq!(part(""), None);

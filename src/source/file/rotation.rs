@@ -20,9 +20,10 @@ use crate::source::file::listing::{self, Listed, ListedFile};
 use crate::source::file::losses::Losses;
 use crate::source::file::open_files::OpenFiles;
 use crate::source::file::opening::open_or_pass;
+use crate::source::file::replaced::Copied;
 use crate::source::file::search::Search;
 pub use crate::source::file::start::Start;
-use crate::source::file::successor::successor_of;
+use crate::source::file::successor::{successor_of, Successor};
 
 mod first;
 mod held;
@@ -47,6 +48,8 @@ pub struct Rotation {
     pub(super) creates: CreateCounter,
     /// Where files are missing.
     pub gaps: Gaps,
+    /// A file that somebody has made in the place of the one that was read before.
+    pub copied: Option<Copied>,
 }
 
 impl Rotation {
@@ -59,6 +62,7 @@ impl Rotation {
             search: Search::default(),
             creates: CreateCounter::default(),
             gaps: Gaps::default(),
+            copied: None,
         }
     }
 
@@ -175,7 +179,9 @@ impl Rotation {
                 (None, Some(newest)) if file.is_current() || file.is_renamed => {
                     match successor_of(newest, file)? {
                         // A copy, which may get the name of the log.
-                        Some(_) if file.is_renamed => continue,
+                        Some(Successor::After(copy)) if file.is_renamed && !copy.has_more_now() => {
+                            continue
+                        }
                         Some(successor) => Some(successor.into_file()),
                         None => open_or_pass(file, losses, link)?,
                     }

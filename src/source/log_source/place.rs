@@ -242,9 +242,7 @@ impl LogSource {
             tailer.lose_saved(link);
             self.places.is_lost = true;
         }
-        let mut logs = about.runtime().logs(about.found()).into_iter();
-        let written = logs.find(|files| about.writes_to(files) == Some(true));
-        let path = written.as_ref().unwrap_or(self.files()).path.to_path_buf();
+        let path = self.written(about);
         let (name, short_id) = about.names();
         self.deletion.report(|| {
             link.report(Event::Deleted(DeletedEvent::RunningLog {

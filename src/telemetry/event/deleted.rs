@@ -20,7 +20,7 @@ pub enum DeletedEvent {
         short_id: String,
         path: PathBuf,
     },
-    #[error("container {name} ({short_id}): rotated files of its log are missing ({files}), the newest of them {}: somebody deleted them before they were read; their lines are lost", path.display())]
+    #[error("container {name} ({short_id}): files of its log are missing ({files}), the newest of them {}: somebody deleted them before they were read; their lines are lost", path.display())]
     Between {
         name: String,
         short_id: String,
@@ -35,11 +35,18 @@ pub enum DeletedEvent {
         bytes: u64,
         reason: String,
     },
-    #[error("container {name} ({short_id}) runs, and its log {} was replaced by hand (an editor, sed -i, mv, rm): the runtime writes on to the file that was there before, which nobody can open; its lines are lost until the container is started again", path.display())]
+    #[error("container {name} ({short_id}): its log {} was replaced by hand (an editor, sed -i, mv, rm) while it ran: the runtime writes on to the file that was there before, which nobody can open; its lines are lost until the container is started again or its log is rotated", path.display())]
     Replaced {
         name: String,
         short_id: String,
         path: PathBuf,
+    },
+    #[error("container {name} ({short_id}): {} was put in the place of its log at {since}, while nothing was read (an editor, sed -i, cp and mv): what the runtime wrote to the file that was there before, until it opened another one, is lost", path.display())]
+    ReplacedBefore {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+        since: String,
     },
 }
 
@@ -49,6 +56,7 @@ impl DeletedEvent {
         match self {
             DeletedEvent::RunningLog { .. }
             | DeletedEvent::Replaced { .. }
+            | DeletedEvent::ReplacedBefore { .. }
             | DeletedEvent::Log { .. }
             | DeletedEvent::Between { .. }
             | DeletedEvent::Held { .. } => Level::Error,

@@ -12,7 +12,7 @@ pub enum JournalEvent {
     Readable,
     #[error("container {name} ({short_id}): reading it from systemd's journal")]
     Begins { name: String, short_id: String },
-    #[error("container {name} ({short_id}): journald removed entries before they were read; lines written after {last} may be lost (raise SystemMaxUse or RuntimeMaxUse in journald.conf, or find out what held reading up)")]
+    #[error("container {name} ({short_id}): journald removed entries before they were read; lines written after {last} may be lost (raise SystemMaxUse or RuntimeMaxUse in journald.conf, or find out what delays reading)")]
     Vacuumed {
         name: String,
         short_id: String,
@@ -26,7 +26,7 @@ pub enum JournalEvent {
     },
     #[error("journald suppressed {entries} messages of {unit} by its rate limit: lines of its containers are lost (raise RateLimitBurst in journald.conf, or LogRateLimitBurst of the unit)")]
     Suppressed { unit: String, entries: u64 },
-    #[error("{entries} entries of systemd's journal were removed before they were read; if there were lines of containers among them, these are lost (raise SystemMaxUse or RuntimeMaxUse in journald.conf, or find out what held reading up)")]
+    #[error("{entries} entries of systemd's journal were removed before they were read; lines of containers among them are lost (raise SystemMaxUse or RuntimeMaxUse in journald.conf, or find out what delays reading)")]
     Gap { entries: u64 },
 }
 

@@ -303,6 +303,42 @@ fn a_pod_has_its_namespace_and_a_long_name_keeps_both_ends_on_a_terminal() {
     }
 }
 
+/// All bars are in one column from the first line on, also of a container that prints last.
+#[test]
+fn on_a_terminal_the_column_of_names_does_not_grow_between_lines() {
+    if Command::new("setsid").arg("--version").output().is_err() {
+        let test =
+            "tail_containers::lines::on_a_terminal_the_column_of_names_does_not_grow_between_lines";
+        return skip(test, "no setsid (Debian: util-linux)");
+    }
+    let root = DockerRoot::new();
+    let mut logs = [
+        ('a', "web"),
+        ('b', "a-longer-name"),
+        ('c', "excluded-and-longest"),
+    ]
+    .map(|(digit, name)| root.container(digit, name));
+    logs[0].line("one");
+    let command = by_default(root.path(), &["--exclude", "name=excluded-*"]);
+    let terminal = OnTerminal::start(&command, 80, 10);
+    let has_line = |text: &str| {
+        terminal
+            .screen()
+            .lines()
+            .iter()
+            .any(|line| line.ends_with(text))
+    };
+    wait_until(PATIENCE, "the first line", || has_line("| one"));
+    logs[1].line("two");
+    wait_until(PATIENCE, "the last line", || has_line("| two"));
+    assert_eq!(
+        terminal.screen().lines(),
+        ["web           | one", "a-longer-name | two"]
+    );
+    terminal.type_text("\u{3}");
+    assert!(terminal.end().0.success());
+}
+
 #[test]
 fn colour_is_as_no_color_org_says() {
     let root = DockerRoot::new();

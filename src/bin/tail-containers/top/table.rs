@@ -71,14 +71,25 @@ impl Origin {
         columns
     }
 
-    /// The columns where not all of them fit.
-    pub fn few_columns(self) -> Vec<Column> {
-        vec![
-            (self.head(), |row| row.source.clone()),
-            ("LINES/S", |row| rate(row.rate)),
-            ("LAG", |row| size(row.lag_bytes)),
-            ("LOST", lost),
-        ]
+    /// The columns where not all of them fit: all losses are one.
+    pub fn fewer_columns(self) -> Vec<Column> {
+        let mut columns = self.columns();
+        columns.retain(|(head, _)| ["LINES", "BEHIND"].contains(head) || self.is_kept(head));
+        columns.push(("LOST", lost));
+        columns
+    }
+
+    /// Those where not even these fit.
+    pub fn fewest_columns(self) -> Vec<Column> {
+        let mut columns = self.columns();
+        columns.retain(|(head, _)| self.is_kept(head));
+        columns.push(("LOST", lost));
+        columns
+    }
+
+    /// Whether it is shown at any width.
+    fn is_kept(self, head: &str) -> bool {
+        [self.head(), "LINES/S", "LAG"].contains(&head)
     }
 
     fn head(self) -> &'static str {

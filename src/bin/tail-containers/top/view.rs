@@ -12,6 +12,8 @@ use super::table::{Column, Order, Row, Table, GAP};
 use crate::shorten::{shorten, wide};
 
 /// Names are shortened down to this width before columns are dropped.
+const GOOD_NAME: usize = 20;
+/// And down to this one where there are no columns to drop.
 const LEAST_NAME: usize = 12;
 /// The most rows for what concerns no single container.
 const MOST_TROUBLES: usize = 3;
@@ -199,17 +201,18 @@ impl View {
         let width = usize::from(area.width);
         // The widths are those of all rows, so that scrolling moves no column.
         let all = || table.rows.iter().chain([&table.total]);
-        let mut columns = table.origin.columns();
-        let mut widths = widths(&columns, all());
         let name = all()
             .map(|row| wide(&row.name))
             .max()
             .unwrap_or(0)
             .max("CONTAINER".len());
-        if name.min(LEAST_NAME) + room(&widths) > width {
-            columns = table.origin.few_columns();
-            widths = self::widths(&columns, all());
-        }
+        let fits =
+            |columns: &Vec<Column>| name.min(GOOD_NAME) + room(&widths(columns, all())) <= width;
+        let origin = table.origin;
+        let layouts = [origin.columns(), origin.fewer_columns()];
+        let columns = layouts.into_iter().find(fits);
+        let columns = columns.unwrap_or_else(|| origin.fewest_columns());
+        let widths = widths(&columns, all());
         let name = name
             .min(width.saturating_sub(room(&widths)).max(LEAST_NAME))
             .min(width);

@@ -195,8 +195,9 @@ fn every_size_shows_what_it_has_room_for() {
                 "{width}x{height}: {lines:#?}"
             );
             assert_eq!(has("q quit"), height >= 8, "{width}x{height}: {lines:#?}");
-            assert_eq!(has("LOST"), width == 60, "{width}x{height}: {lines:#?}");
-            assert_eq!(has("ABANDONED"), width > 60, "{width}x{height}: {lines:#?}");
+            assert_eq!(has("LOST"), width <= 80, "{width}x{height}: {lines:#?}");
+            assert_eq!(has("LINES  "), width > 60, "{width}x{height}: {lines:#?}");
+            assert_eq!(has("ABANDONED"), width > 80, "{width}x{height}: {lines:#?}");
         }
     }
 }
