@@ -275,7 +275,7 @@ pub(super) fn multiline(texts: &[&str]) -> Result<Option<Arc<Pattern>>, String> 
     let is_alone = |text: &&&str| text.eq_ignore_ascii_case("off") || Pattern::is_expression(text);
     if let Some(other) = texts.iter().find(is_alone).filter(|_| texts.len() > 1) {
         return Err(format!(
-            "`{other}` must be the only value: only names of languages can be several"
+            "`{other}` must be the only value: only names of languages can be combined"
         ));
     }
     let text = texts.join(",");

@@ -66,6 +66,14 @@ impl Timestamp {
         later.saturating_sub(Duration::from_nanos(u64::from(self.nanos)))
     }
 
+    /// The time this many nanoseconds after the beginning of 1970.
+    pub fn at(nanos: u64) -> Timestamp {
+        Timestamp {
+            seconds: i64::try_from(nanos / 1_000_000_000).unwrap_or(i64::MAX),
+            nanos: (nanos % 1_000_000_000) as u32,
+        }
+    }
+
     /// Nanoseconds since 1970, the unit of file birth times; 0 for earlier times.
     pub fn since_epoch(self) -> u64 {
         let seconds = u64::try_from(self.seconds).unwrap_or(0);

@@ -58,7 +58,7 @@ pub(crate) enum BoltError {
     #[error("it is damaged")]
     Damaged,
     /// More was to be read than is allowed.
-    #[error("more than {0} bytes of it are to be read, which is the limit")]
+    #[error("reading it takes more than {0} bytes, which is the limit")]
     TooLarge(usize),
 }
 

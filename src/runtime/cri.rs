@@ -28,10 +28,11 @@ use crate::lock::lock;
 use crate::runtime::bounded_file::{MOST_CONTAINERS, MOST_FILES_OF_CONTAINER};
 use crate::runtime::cri::docker_links::DockerLinks;
 use crate::runtime::cri::paths::{key, rank_by_run, run_of_renamed, Place, PlaceKind, PodName};
-use crate::runtime::docker::{read_metadata, CONFIG_FILE};
+use crate::runtime::docker::{read_last_run, read_metadata, CONFIG_FILE};
 use crate::runtime::docker_roots::Roots;
 use crate::runtime::folder_stamp::{stamp, FolderStamp};
 use crate::runtime::id::ContainerId;
+use crate::runtime::last_run::LastRun;
 use crate::runtime::log_driver::LogDriver;
 use crate::runtime::metadata::{ContainerMetadata, MetadataError};
 use crate::runtime::safe_path::{Base, SafePath};
@@ -315,6 +316,17 @@ impl Runtime for Cri {
 
     fn log_driver(&self, _found: &Found) -> Result<Option<LogDriver>, MetadataError> {
         Ok(None)
+    }
+
+    /// Nothing here says, but of a container of Docker's.
+    fn last_run(&self, found: &Found) -> LastRun {
+        match Place::of(&found.origin) {
+            Some(Place {
+                kind: PlaceKind::Link { .. },
+                ..
+            }) => read_last_run(found),
+            _ => LastRun::default(),
+        }
     }
 
     /// With Docker underneath, the links lead to Docker's containers.

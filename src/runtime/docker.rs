@@ -17,6 +17,7 @@ use crate::runtime::bounds::{Env, Labels};
 use crate::runtime::docker_mounts::{mounted, MountPoints};
 use crate::runtime::docker_pod::pod_of;
 use crate::runtime::docker_roots::{self, Roots};
+use crate::runtime::last_run::LastRun;
 use crate::runtime::log_driver::{JournalWriter, LogDriver, JSON_FILE_DRIVER};
 use crate::runtime::metadata::{ContainerMetadata, MetadataError};
 use crate::runtime::own_container::Mounted;
@@ -69,6 +70,12 @@ struct State {
     restarting: bool,
 }
 
+impl State {
+    fn is_running(&self) -> bool {
+        self.running && !self.restarting
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Run {
@@ -78,9 +85,10 @@ struct Run {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct RunState {
-    #[serde(default)]
-    running: bool,
+    #[serde(flatten)]
+    state: State,
     started_at: Option<String>,
+    finished_at: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -134,9 +142,7 @@ pub fn read_metadata(found: &Found) -> Result<ContainerMetadata, MetadataError> 
         labels: labels.pairs,
         env: env.pairs,
         runtime: Api::Docker.runtime_name().to_owned(),
-        is_running: config
-            .state
-            .is_some_and(|state| state.running && !state.restarting),
+        is_running: config.state.is_some_and(|state| state.is_running()),
         pod,
         owner: found.owner.clone(),
         mounted,
@@ -152,6 +158,24 @@ pub fn split_env(env: Vec<String>) -> Vec<(String, String)> {
     pairs
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect()
+}
+
+/// Reads when a container ran last.
+pub(super) fn read_last_run(found: &Found) -> LastRun {
+    let run = read_json::<Run>(&found.dir.join(CONFIG_FILE), found);
+    let Some(state) = run.ok().and_then(|run| run.state) else {
+        return LastRun::default();
+    };
+    // One that has not ended yet is said to have in the year 1.
+    let time = |text: Option<String>| {
+        let time = TimeParser::default().parse(text?.as_bytes())?;
+        Some(time.since_epoch()).filter(|time| *time > 0)
+    };
+    LastRun {
+        is_running: Some(state.state.is_running()),
+        started: time(state.started_at),
+        ended: time(state.finished_at),
+    }
 }
 
 /// Reads the log driver of a container.
@@ -269,11 +293,8 @@ impl Runtime for Docker {
         Some(time.since_epoch())
     }
 
-    fn started(&self, found: &Found) -> Option<u64> {
-        let run: Run = read_json(&found.dir.join(CONFIG_FILE), found).ok()?;
-        let state = run.state.filter(|state| state.running)?;
-        let time = TimeParser::default().parse(state.started_at?.as_bytes())?;
-        Some(time.since_epoch())
+    fn last_run(&self, found: &Found) -> LastRun {
+        read_last_run(found)
     }
 
     fn driver_file(&self, found: &Found) -> Option<SafePath> {

@@ -37,7 +37,7 @@ fn name_in_own_folder<'a>(found: &Found, path: &'a Path) -> Option<&'a OsStr> {
 /// Why the path is not followed, if so.
 fn refusal(found: &Found, path: &Path) -> Option<String> {
     if found.owner.is_some() {
-        return Some("the log of a user's container is read in its own folder only".to_owned());
+        return Some("the log of a user's container is read only in its own folder".to_owned());
     }
     if !found.dir.stat().is_ok_and(|stat| is_trusted(stat.stx_uid)) {
         return Some("its container belongs to a user".to_owned());
@@ -83,7 +83,7 @@ mod tests {
 
         fs::set_permissions(&logs, Permissions::from_mode(0o1777)).unwrap();
         let error = opened(&found, &log).unwrap_err();
-        assert!(error.contains("others than root can write"), "{error}");
+        assert!(error.contains("users other than root can write"), "{error}");
         fs::set_permissions(&logs, Permissions::from_mode(0o755)).unwrap();
 
         symlink(&logs, top.join("link")).unwrap();
@@ -124,6 +124,6 @@ mod tests {
             ..found(&top.join("storage"))
         };
         let error = opened(&of_ada, &top.join("web.log")).unwrap_err();
-        assert!(error.contains("in its own folder only"), "{error}");
+        assert!(error.contains("only in its own folder"), "{error}");
     }
 }

@@ -19,6 +19,7 @@ mod folder_stamp;
 pub mod globs;
 pub mod id;
 pub mod image;
+pub mod last_run;
 pub mod log_driver;
 mod log_place;
 pub mod metadata;

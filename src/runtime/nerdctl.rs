@@ -14,6 +14,7 @@
 mod containerd;
 mod names;
 mod storage;
+mod task;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,13 +30,15 @@ use crate::runtime::bounds::Env;
 use crate::runtime::data_root::{toml_text, DataRoot, Service, Settings};
 use crate::runtime::docker::read_json;
 use crate::runtime::file::{stat_path, FileId};
+use crate::runtime::last_run::LastRun;
 use crate::runtime::log_driver::{LogDriver, JSON_FILE_DRIVER};
 use crate::runtime::log_place;
 use crate::runtime::metadata::{ContainerMetadata, MetadataError};
-use crate::runtime::nerdctl::containerd::{Answer, Databases, Described, TASKS};
+use crate::runtime::nerdctl::containerd::{Answer, Databases, Described};
 use crate::runtime::nerdctl::names::Names;
 use crate::runtime::nerdctl::storage::list_storage;
-use crate::runtime::safe_path::{Base, SafePath};
+use crate::runtime::nerdctl::task::{last_run, place, task, tasks};
+use crate::runtime::safe_path::SafePath;
 use crate::runtime::seam::{
     rank_by_number, FileRank, Found, Hides, Listing, LogFiles, Runtime, Unreadable,
 };
@@ -66,7 +69,7 @@ const CREATION: Duration = Duration::from_secs(5);
 /// How many containers of a data root are looked for to find out whether its database is the right
 /// one, and the reason reported if it is not.
 const MOST_LOOKS_FOR_DATABASE: usize = 16;
-const NONE_OF_THEM: &str = "it has none of the containers that nerdctl has";
+const NONE_OF_THEM: &str = "it has none of nerdctl's containers";
 
 /// The machine's data root.
 static SERVICE: Service = Service {
@@ -362,6 +365,10 @@ impl Runtime for Nerdctl {
         seen.device == now.device && is_same_start && is_same_database
     }
 
+    fn last_run(&self, found: &Found) -> LastRun {
+        last_run(found)
+    }
+
     fn log_driver(&self, found: &Found) -> Result<Option<LogDriver>, MetadataError> {
         let path = found.dir.join(LOG_CONFIG);
         // It is about to be written.
@@ -377,40 +384,6 @@ impl Runtime for Nerdctl {
             name,
         }))
     }
-}
-
-/// The data root for one containerd, and the namespace, in which a container is.
-fn place(found: &Found) -> Option<(SafePath, &str)> {
-    let mut above = found.origin.ancestors().skip(1);
-    let namespace = above.next()?.file_name()?.to_str()?;
-    let store = above.nth(1)?;
-    Some((found.dir.at(store), namespace))
-}
-
-/// The folder of containerd's running containers, of the machine's own containerd.
-fn tasks(found: &Found) -> Option<SafePath> {
-    if found.owner.is_some() {
-        return None;
-    }
-    let address = read::<LogConfig>(found, LOG_CONFIG).address;
-    let socket = address
-        .as_deref()
-        .map(|address| Path::new(address.strip_prefix("unix://").unwrap_or(address)));
-    let state = socket
-        .filter(|socket| socket.is_absolute())
-        .and_then(Path::parent)
-        .unwrap_or(Path::new(DEFAULT_STATE));
-    let tasks = state.join(TASKS);
-    Some(SafePath::below(&Base::of_machine(&tasks), &*tasks))
-}
-
-/// The folder of a container while it runs.
-fn task(found: &Found) -> Option<SafePath> {
-    let (_, namespace) = place(found)?;
-    let task = tasks(found)?
-        .join(namespace)
-        .join(found.runtime_id().to_string());
-    task.is_folder().then_some(task)
 }
 
 /// A file in the container's folder; empty if it cannot be read.

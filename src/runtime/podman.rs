@@ -34,6 +34,8 @@ use std::sync::Arc;
 use crate::runtime::bounded_file::FileKind;
 use crate::runtime::container_list::ContainerLists;
 use crate::runtime::data_root::{toml_text, DataRoot, Service, Settings};
+use crate::runtime::file::stat_path;
+use crate::runtime::last_run::LastRun;
 use crate::runtime::log_driver::{JournalWriter, LogDriver, PODMANS_FILE_DRIVER};
 use crate::runtime::log_place;
 use crate::runtime::metadata::{ContainerMetadata, MetadataError};
@@ -53,6 +55,9 @@ const CONTAINERS_FILE: &str = "containers.json";
 const VOLATILE_FILE: &str = "volatile-containers.json";
 /// Name of the log file.
 const LOG: &str = "ctr.log";
+/// The pipe by which conmon is told things. conmon makes it when it starts a container, and Podman
+/// removes it once that has ended.
+const MONITOR: &str = "ctl";
 
 /// The containers in root's storage, or in users' storages.
 #[derive(Debug)]
@@ -143,6 +148,12 @@ impl Podman {
     fn transient(&self) -> Option<SafePath> {
         let path = self.run_root.as_ref()?.path();
         Some(SafePath::below(&Base::of_machine(&path), path))
+    }
+
+    /// What has the place of the container's folder there.
+    fn transient_userdata(&self, found: &Found) -> Option<SafePath> {
+        let folder = Path::new(driver_folder(found)).join(found.runtime_id().to_string());
+        Some(self.transient()?.join(folder).join("userdata"))
     }
 
     /// The file that lists a container, and its entry there.
@@ -339,13 +350,21 @@ impl Runtime for Podman {
         true
     }
 
+    fn last_run(&self, found: &Found) -> LastRun {
+        let monitor = |userdata: &SafePath| stat_path(&userdata.join(MONITOR)).ok();
+        let transient = || monitor(&self.transient_userdata(found)?);
+        let started = monitor(&found.dir).or_else(transient);
+        LastRun {
+            is_running: Some(started.is_some()),
+            started: started.map(|(id, _)| id.birth).filter(|birth| *birth > 0),
+            ended: None,
+        }
+    }
+
     fn has_run(&self, found: &Found) -> bool {
         let read = |userdata: &SafePath| spec::is_podmans(userdata, self.most_spec_bytes);
         read(&found.dir).unwrap_or_else(|| {
-            let folder = Path::new(driver_folder(found)).join(found.runtime_id().to_string());
-            let transient = self
-                .transient()
-                .map(|root| root.join(folder).join("userdata"));
+            let transient = self.transient_userdata(found);
             transient
                 .and_then(|userdata| read(&userdata))
                 .unwrap_or(false)

@@ -40,7 +40,7 @@ pub(crate) fn only_root_can_replace(path: &Path) -> Result<(), String> {
         let is_safe =
             stat.mode() & WRITABLE_BY_OTHERS == 0 || is_above && stat.mode() & STICKY != 0;
         if !is_safe {
-            return Err(format!("others than root can write to {shown}"));
+            return Err(format!("users other than root can write to {shown}"));
         }
     }
     Ok(())

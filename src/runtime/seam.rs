@@ -10,6 +10,7 @@ use std::{fmt, io};
 
 use crate::runtime::file::{stat_path, FileId};
 use crate::runtime::id::ContainerId;
+use crate::runtime::last_run::LastRun;
 use crate::runtime::log_driver::{JournalWriter, LogDriver};
 use crate::runtime::metadata::{ContainerMetadata, MetadataError};
 use crate::runtime::safe_path::SafePath;
@@ -125,10 +126,9 @@ pub trait Runtime: Send + Sync {
         None
     }
 
-    /// When a container that runs was started last, by its metadata, in nanoseconds since 1970; `None`
-    /// if it does not run or they do not say.
-    fn started(&self, _found: &Found) -> Option<u64> {
-        None
+    /// When the container ran last, as far as its files say.
+    fn last_run(&self, _found: &Found) -> LastRun {
+        LastRun::default()
     }
 
     /// Whether the container has run, or its directory does not show whether it has. Only then

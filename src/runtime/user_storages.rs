@@ -139,7 +139,7 @@ impl Look<'_> {
         let is_known = |name: &&str| known.iter().any(|user| user.name == *name);
         for name in users.choice.named().filter(|name| !is_known(name)) {
             let reason = format!(
-                "has no user {name}; if a directory service has, give the home directory in {}",
+                "has no user {name}; if a directory service has this user, give the home directory in {}",
                 users.kind.option
             );
             let error = io::Error::new(io::ErrorKind::InvalidInput, reason);

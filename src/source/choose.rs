@@ -33,7 +33,7 @@ pub struct Facts<'a> {
     pub driver: Option<&'a LogDriver>,
     /// Whether it runs. Without metadata it is taken to run.
     pub is_running: bool,
-    /// Whether its metadata say that it runs.
+    /// Whether its files say that it runs; asked only if it matters.
     pub is_said_to_run: bool,
     /// What a look at its log files found.
     pub files: FileState<'a>,
@@ -64,6 +64,13 @@ pub enum FileState<'a> {
         /// Files without a name are open and have unread data, which no API has.
         holds_deleted: bool,
     },
+}
+
+impl FileState<'_> {
+    /// Whether the file that the runtime writes is not there.
+    pub fn is_without_current(self) -> bool {
+        matches!(self, FileState::Missing | FileState::Rotated)
+    }
 }
 
 /// Where a log is read from.
@@ -228,6 +235,7 @@ fn without_files(facts: &Facts<'_>) -> Choice {
     }
     let reason = match driver.name.as_str() {
         _ if missing_folder(facts).is_some() => reason_without_log(facts),
+        _ if is_deleted(facts) => DELETED.to_owned(),
         // conmon creates the file before the container runs.
         JSON_FILE_DRIVER | PODMANS_FILE_DRIVER
             if facts.runtime.creates_log_first() && facts.runtime.has_run(facts.found) =>
@@ -238,7 +246,6 @@ fn without_files(facts: &Facts<'_>) -> Choice {
             Ok(()) => return Choice::Journal,
             Err(why) => format!("log driver journald keeps no file, and {why}"),
         },
-        _ if is_deleted(facts) => DELETED.to_owned(),
         _ if driver.has_own_file() => return Choice::Later,
         _ if driver.writes_file() && !facts.is_running => return Choice::Later,
         // A plugin may have the log of a container that has ended; the API's answer settles it.
@@ -248,12 +255,11 @@ fn without_files(facts: &Facts<'_>) -> Choice {
 }
 
 /// Whether the log of a running container was deleted: its driver makes the file before the
-/// container starts. dockerd writes on to the deleted file, and reads it no more.
+/// container starts. The runtime writes on to the deleted file, and reads it no more.
 pub fn is_deleted(facts: &Facts<'_>) -> bool {
     let has_own_file = facts.driver.is_some_and(LogDriver::has_own_file);
-    let is_docker = facts.runtime.api() == Some(Api::Docker);
-    let is_missing = matches!(facts.files, FileState::Missing | FileState::Rotated);
-    has_own_file && is_docker && is_missing && facts.is_said_to_run
+    let is_missing = facts.files.is_without_current();
+    has_own_file && is_missing && facts.is_said_to_run && missing_folder(facts).is_none()
 }
 
 /// The folder of a log that was put outside of its container's, if it does not exist here.
@@ -281,7 +287,7 @@ fn reason_without_log(facts: &Facts<'_>) -> String {
 }
 
 /// Why the log of a running container is not read though there is a file.
-pub const REPLACED: &str = "its log was replaced by hand while it runs, and Docker writes on to the file that was there before, which has no name any more";
+pub const REPLACED: &str = "its log was replaced by hand while it ran, and the runtime still writes to the replaced file, which has no name any more";
 
 fn unread_without_api(facts: &Facts<'_>) -> Unread {
     match is_deleted(facts) || missing_folder(facts).is_some() {

@@ -9,7 +9,7 @@ use crate::delivery::link::Link;
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::file::FileId;
 use crate::runtime::id::ContainerId;
-use crate::runtime::log_driver::LogDriver;
+use crate::runtime::log_driver::{LogDriver, JOURNALD_DRIVER};
 use crate::runtime::metadata::{ContainerMetadata, MetadataError};
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::{Api, Found, LogFiles, Runtime};
@@ -182,6 +182,12 @@ impl Description {
         self.runtime.writes(self.driver.driver.as_ref()?, files)
     }
 
+    /// Whether its driver writes to systemd's journal; `None` if that is unknown.
+    pub fn writes_to_journal(&self) -> Option<bool> {
+        let driver = self.driver.driver.as_ref()?;
+        Some(driver.name == JOURNALD_DRIVER)
+    }
+
     /// Whether it is known what its records contain.
     pub fn is_known(&self) -> bool {
         self.metadata != MetadataState::Unknown
@@ -241,10 +247,9 @@ impl Description {
         self.template.metadata.is_running && driver.is_some_and(LogDriver::has_own_file)
     }
 
-    /// Whether its metadata, as read last, say that it runs.
+    /// Whether the files of its runtime say that it runs.
     pub fn is_said_to_run(&self) -> bool {
-        let is_of_file = matches!(self.metadata, MetadataState::Of(Some(_)));
-        self.template.metadata.is_running && is_of_file && !self.trouble.is_there()
+        self.runtime.last_run(&self.found).is_running == Some(true)
     }
 
     /// How long it has been known.

@@ -175,6 +175,9 @@ impl LogSource {
 
     /// Looks for the files, opens new ones, and moves to where the log is read now.
     pub fn look(&mut self, about: &Description, around: &mut Surroundings<'_>) {
+        if self.reads_rest_of_journal(about, around) {
+            return;
+        }
         let opened = match choose::reads_files(around.config, about.api()) {
             true => Some(self.open_files(about, around)),
             false => None,
@@ -197,13 +200,15 @@ impl LogSource {
         };
         self.note_driver(about, around);
         let (choice, is_deleted) = decide(about, files, around);
+        let is_missing = matches!(files, FileState::Missing);
+        // The log may be created shortly after the start.
+        let may_come = match choice {
+            Choice::Api(_) | Choice::Nowhere(..) | Choice::Files => is_deleted || is_missing,
+            Choice::Later => is_missing && self.is_lost_if_running(about),
+            Choice::Journal | Choice::Unreadable => false,
+        };
         match choice {
-            // The log may be created shortly after the start.
-            Choice::Api(_) | Choice::Nowhere(..) | Choice::Files
-                if (is_deleted || matches!(files, FileState::Missing))
-                    && around.config.follow
-                    && self.may_still_come(about, around.now) =>
-            {
+            _ if may_come && around.config.follow && self.may_still_come(about, around.now) => {
                 if is_deleted {
                     self.begin(about, around);
                 }
@@ -211,6 +216,8 @@ impl LogSource {
             choice => {
                 if is_deleted {
                     self.report_deleted(about, around.link);
+                } else if is_missing {
+                    self.report_gone(about, around.link);
                 }
                 let is_found = matches!(choice, Choice::Files) && !is_deleted;
                 self.go_to(choice, about, around);
@@ -232,7 +239,7 @@ impl LogSource {
         match choice {
             Choice::Files => self.go_to_files(about, around),
             Choice::Unreadable => {}
-            Choice::Later => self.begin_later(about, around),
+            Choice::Later => self.begin(about, around),
             Choice::Journal => self.go_to_journal(about, around),
             Choice::Api(reason) => self.go_to_api(about, reason, around),
             Choice::Nowhere(unread, reason) => self.go_nowhere(about, unread, reason, around),
@@ -390,7 +397,7 @@ fn decide(
         config: around.config,
         driver: about.driver(),
         is_running: about.template().metadata.is_running,
-        is_said_to_run: about.is_said_to_run(),
+        is_said_to_run: files.is_without_current() && about.is_said_to_run(),
         files,
         journal: &|| journal.borrow_mut().probe(now),
     };

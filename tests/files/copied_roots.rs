@@ -9,6 +9,8 @@ use test_kit::collector::Collector;
 use test_kit::docker_root::{DockerRoot, LogWriter};
 use test_kit::tail_containers::check;
 
+use super::hard_cases::looked;
+
 const QUICK: &[(&str, &str)] = &[("Rescan_Interval", "50ms"), ("Docker_Socket", "off")];
 const SAID: &str = "containers are in several folders (1; the first is web (aaaaaaaaaaaa)";
 
@@ -147,6 +149,38 @@ fn the_folder_that_is_read_is_removed_and_its_copy_is_read_on() {
     goes_on(&mut log, &two.copy);
     write(&mut log, 10..20);
     assert_eq!(collector.wait_texts(20), lines(0..20));
+}
+
+/// The other one has not all of what was read, and nothing new.
+#[test]
+fn the_folder_that_was_read_whole_is_removed_and_none_of_it_is_lost() {
+    let two = Two::new(false);
+    let db = two.root.path().join("db");
+    let db = [("DB", db.to_str().expect("text"))];
+    let mut log = two.root.container('a', "web");
+    write(&mut log, 0..10);
+    copy(&two.containers(), &two.copy);
+    let collector = two.start(&db);
+    write(&mut log, 10..20);
+    collector.wait_texts(20);
+    fs::remove_dir_all(two.containers().join(&log.id)).expect("a removal");
+    let roots = [two.root.path(), two.copy.parent().expect("a root")];
+    looked(&DockerRoot::at(roots[0]), &collector);
+    looked(&DockerRoot::at(roots[1]), &collector);
+    assert_eq!(collector.figures().losses(), None);
+    collector.stop();
+    goes_on(&mut log, &two.copy);
+    for lines_since in [0, 5] {
+        write(&mut log, 20..20 + lines_since);
+        let collector = two.start(&db);
+        looked(&DockerRoot::at(roots[1]), &collector);
+        assert_eq!(
+            collector.wait_texts(lines_since),
+            lines(20..20 + lines_since)
+        );
+        assert_eq!(collector.figures().losses(), None, "{:?}", collector.log());
+        collector.stop();
+    }
 }
 
 #[test]

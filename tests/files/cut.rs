@@ -78,7 +78,9 @@ fn while_down_what_is_left_of_what_was_read_is_not_read_again() {
         write(&mut log, 180..190);
         let collector = start();
         assert_eq!(collector.wait_texts(40), numbers(150..190), "{way:?}");
-        assert_eq!(collector.figures().abandoned.generations, 0, "{way:?}");
+        // What the runtime wrote to the file that was there before, nobody knows.
+        let lost = u64::from(way != Way::Overwritten);
+        assert_eq!(collector.figures().abandoned.generations, lost, "{way:?}");
         drop(collector.stop());
         write(&mut log, 190..191);
         assert_eq!(start().wait_texts(1), numbers(190..191), "{way:?}");

@@ -32,6 +32,7 @@ mod podman_storage;
 mod pods;
 mod released_checkpoint;
 mod renamed;
+mod replaced;
 mod selection;
 mod slices;
 mod tail_containers;

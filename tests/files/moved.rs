@@ -733,7 +733,7 @@ fn a_containers_folder_is_not_read_where_others_can_replace_it() {
     let collector = Collector::start(root.path(), QUICK);
     let said = [
         format!(
-            "cannot read {}: it is a symlink that is not followed: others than root can write to {}",
+            "cannot read {}: it is a symlink that is not followed: users other than root can write to {}",
             link.display(),
             open.display()
         ),
@@ -746,7 +746,7 @@ fn a_containers_folder_is_not_read_where_others_can_replace_it() {
         collector.wait(said, |collector| collector.has_logged(said));
     }
     let (page, is_all_read) = check(root.path(), &[]);
-    let is_said = page.contains("others than root can write to");
+    let is_said = page.contains("users other than root can write to");
     assert!(!is_all_read && is_said, "{page}");
     fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).expect("it is ours");
     assert_eq!(collector.wait_texts(1), numbers(0..1));

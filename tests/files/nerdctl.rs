@@ -259,7 +259,7 @@ fn a_users_log_path_is_not_followed() {
     let mut own = NerdctlContainer::new(&root, 'b', "own");
     let collector = start(machine.path(), &[("Nerdctl_Users", "mallory")]);
     collector.wait("the reason", |collector| {
-        collector.has_logged("the log of a user's container is read in its own folder only")
+        collector.has_logged("the log of a user's container is read only in its own folder")
     });
     own.line("own");
     assert_eq!(collector.wait_texts(1), ["own"]);
@@ -431,7 +431,7 @@ fn a_database_that_is_missing_damaged_or_another_ones_is_said_and_checked() {
     for (content, reason) in [
         (None, "No such file or directory"),
         (Some(&[b'x'; 9_000][..]), "it is not a Bolt database"),
-        (Some(b""), "it has none of the containers that nerdctl has"),
+        (Some(b""), "it has none of nerdctl's containers"),
     ] {
         let (machine, root) = machine();
         let database = database_of(&machine.path().join("var/lib/containerd"));

@@ -218,7 +218,7 @@ fn a_run_without_follow_says_that_a_transaction_is_not_finished() {
     let storage = PodmanStorage::new(dir.path());
     storage.run('a', &of_team()).line("one");
     fs::write(dir.path().join("storage/db.sql-journal"), "unfinished").unwrap();
-    let reason = "it has a transaction that is not finished; the next command of Podman ends it";
+    let reason = "it has an unfinished transaction, which the next Podman command completes";
     let output = tail_containers(&storage, &OF_TEAM);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.stdout.is_empty(), "{output:?}");
@@ -269,8 +269,7 @@ fn a_container_that_the_database_lacks_has_its_name_and_image_and_is_said() {
         ["two", "systemd-shop", "quay.io/shop/unit:2"],
     ];
     assert_eq!(said(&collector, 2), wanted.map(|it| it.map(str::to_owned)));
-    let message =
-        "db.sql: it has no entry for aaaaaaaaaaaa, bbbbbbbbbbbb; this concerns them alone";
+    let message = "db.sql: it has no entry for aaaaaaaaaaaa, bbbbbbbbbbbb; only these are affected";
     collector.wait(message, |collector| collector.has_logged(message));
     let (page, is_all_read) = check(&storage, &[]);
     assert!(
@@ -357,7 +356,7 @@ fn a_log_in_a_folder_that_others_can_write_to_is_not_followed_and_said() {
     fs::set_permissions(&logs, Permissions::from_mode(0o1777)).unwrap();
     let collector = start(&dir, &[("Podman_Socket", "off")]);
     collector.wait("the message", |collector| {
-        collector.has_logged("others than root can write to")
+        collector.has_logged("users other than root can write to")
     });
     assert_eq!(collector.wait_texts(1), ["two"]);
     collector.wait("the metric", |collector| {
@@ -365,7 +364,7 @@ fn a_log_in_a_folder_that_others_can_write_to_is_not_followed_and_said() {
     });
     let (page, is_all_read) = check(&storage, &[]);
     assert!(
-        !is_all_read && page.contains("others than root can write to"),
+        !is_all_read && page.contains("users other than root can write to"),
         "{page}"
     );
     assert!(page.contains("podman run --log-opt path="), "{page}");
@@ -483,7 +482,7 @@ fn a_users_labels_are_known_and_a_users_log_path_is_not_followed() {
     let options = [("Podman_Users", "all"), ("Exclude", "label=team=quiet")];
     let collector = start(&dir, &options);
     collector.wait("the refusal", |collector| {
-        collector.has_logged("read in its own folder only")
+        collector.has_logged("read only in its own folder")
     });
     let texts: Vec<String> = said(&collector, 2)
         .into_iter()

@@ -220,7 +220,7 @@ fn a_user_who_is_not_known_is_named_and_the_others_are_read() {
     let collector = start(&root, &[("Podman_Users", "ada, adda")]);
     collector.wait_texts(1);
     let said = format!(
-        "{} has no user adda; if a directory service has, give the home directory in Podman_Users; nothing of that user is read until that is fixed",
+        "{} has no user adda; if a directory service has this user, give the home directory in Podman_Users; nothing of that user is read until that is fixed",
         root.path().join("etc/passwd").display()
     );
     collector.wait(&said, |collector| {

@@ -395,7 +395,7 @@ fn without_the_socket_what_only_the_api_has_is_said_once() {
         Ok(made) => made,
         Err(reason) => return skip(test, &reason),
     };
-    let text = "others than root can write to";
+    let text = "users other than root can write to";
     for mode in ["hybrid", "file"] {
         let socket = ("Podman_Socket", "off");
         let options = [socket, ("Mode", mode), ("Rescan_Interval", "100ms")];

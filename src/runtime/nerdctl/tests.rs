@@ -4,7 +4,9 @@ use super::*;
 use crate::fuzz_seeds::keep;
 use crate::runtime::bolt::written::{database, text, texts, Value};
 use crate::runtime::id::ContainerId;
+use crate::runtime::nerdctl::containerd::TASKS;
 use crate::runtime::nerdctl::storage::CONTAINERS;
+use crate::runtime::safe_path::Base;
 use crate::runtime::storage::Limits;
 
 const ID: &str = "abababababababababababababababababababababababababababababababab";

@@ -43,7 +43,7 @@ const MOST_BUSY_READS: u32 = 5;
 
 /// Why a database is busy for longer.
 const UNFINISHED: &str =
-    "it has a transaction that is not finished; the next command of Podman ends it";
+    "it has an unfinished transaction, which the next Podman command completes";
 
 /// Reads one kind of database.
 type Read = fn(&SafePath, u64, &mut dyn FnMut(&str, &str)) -> Result<(), Failure>;

@@ -77,7 +77,7 @@ impl Podman {
                 let ids: Vec<String> = ids.map(|found| found.runtime_id().short()).collect();
                 if !ids.is_empty() {
                     let ids = ids.join(", ");
-                    let reason = format!("it has no entry for {ids}; this concerns them alone");
+                    let reason = format!("it has no entry for {ids}; only these are affected");
                     failures.push((path.to_path_buf(), reason));
                 }
             }

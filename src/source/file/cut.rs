@@ -175,14 +175,27 @@ pub fn time_of_first(file: &File) -> io::Result<Option<Timestamp>> {
     Ok(first.and_then(|(layout, _, entry)| layout.first_time(&entry)))
 }
 
-/// The time of the entry that ends at an offset.
-pub fn last_time(file: &File, layout: Layout, end: u64) -> io::Result<Option<Timestamp>> {
+/// The time of the last whole entry of a file, whatever its format.
+pub fn time_of_last(file: &File) -> io::Result<Option<Timestamp>> {
+    let mut head = [0; HEAD_BYTES];
+    let length = read_up_to(file, &mut head, 0)?;
+    let Some(layout) = Layout::detect(&head[..length]) else {
+        return Ok(None);
+    };
+    last_time(file, layout, stat_file(file)?.1)
+}
+
+/// The time of the last whole entry before an offset. A frame must end there.
+fn last_time(file: &File, layout: Layout, end: u64) -> io::Result<Option<Timestamp>> {
     let from = end.saturating_sub(ENTRY_BYTES as u64);
     let mut bytes = vec![0; (end - from) as usize];
     let length = read_up_to(file, &mut bytes, from)?;
-    let before = &bytes[..length.saturating_sub(1)];
-    let start = memrchr(b'\n', before).map_or(0, |line_feed| line_feed + 1);
-    Ok(layout.first_time(&bytes[start..length]))
+    let whole = match layout.is_lines() {
+        true => memrchr(b'\n', &bytes[..length]).map_or(0, |line_feed| line_feed + 1),
+        false => length,
+    };
+    let last = layout.last_entry(&bytes[..whole]);
+    Ok(layout.first_time(&bytes[whole - last..whole]))
 }
 
 #[cfg(test)]

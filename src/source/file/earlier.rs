@@ -11,7 +11,7 @@ use std::io;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
-use crate::source::file::cut::{last_time, time_of_first};
+use crate::source::file::cut::{time_of_first, time_of_last};
 use crate::source::file::generation::Generation;
 use crate::source::file::open_files::OpenFiles;
 
@@ -41,7 +41,7 @@ pub fn is_set_back(file: &Generation, saved: &ContainerCheckpoint) -> io::Result
         return Ok(false);
     };
     let metadata = plain.metadata()?;
-    let Some(last) = last_time(plain, file.layout(), metadata.len())? else {
+    let Some(last) = time_of_last(plain)? else {
         return Ok(false);
     };
     let read = saved.iter().map(|stream| stream.cursor.time).max();

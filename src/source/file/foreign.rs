@@ -20,7 +20,7 @@ const FIRST_BYTES: usize = 128 * 1024;
 const MAGIC_BYTES: usize = 8;
 const GZIP: &[u8] = b"\x1f\x8b";
 /// Compression that is recognised and cannot be read.
-const UNSUPPORTED: [(&[u8], &str); 7] = [
+const UNSUPPORTED: [(&[u8], &str); 11] = [
     (b"\x28\xb5\x2f\xfd", "zstd"),
     (b"\xfd7zXZ\0", "xz"),
     (b"BZh", "bzip2"),
@@ -28,10 +28,19 @@ const UNSUPPORTED: [(&[u8], &str); 7] = [
     (b"\x1f\x9d", "compress"),
     (b"\x5d\0\0", "lzma"),
     (b"PK\x03\x04", "zip"),
+    (b"\x89LZO\0\r\n\x1a", "lzop"),
+    (b"7z\xbc\xaf\x27\x1c", "7z"),
+    (b"LZIP", "lzip"),
+    (b"\xff\x06\0\0sNaP", "snappy"),
 ];
+/// The reason for what nothing else tells: brotli has no magic, and what is encrypted looks like anything.
+const UNKNOWN: &str = "it is neither text nor an archive that can be read, but perhaps compressed or encrypted; only gzip can be read";
 
 /// How the names of compressed files end.
-const ARCHIVES: [&str; 8] = [".gz", ".zst", ".xz", ".bz2", ".lz4", ".Z", ".lzma", ".zip"];
+const ARCHIVES: [&str; 21] = [
+    ".gz", ".zst", ".xz", ".bz2", ".lz4", ".Z", ".lzma", ".zip", ".lzo", ".7z", ".lz", ".br",
+    ".sz", ".lrz", ".rar", ".gpg", ".pgp", ".asc", ".age", ".enc", ".tar",
+];
 
 /// Later than all entries.
 pub const BEHIND_ALL: Timestamp = Timestamp {
@@ -99,8 +108,24 @@ pub fn examine(path: &SafePath, id: FileId, expected: Option<Layout>) -> io::Res
         None if is_gzip => {
             Examined::Unsupported("no log entry could be decompressed from it".to_owned())
         }
+        None if is_binary(&first) || is_named_as_archive(path) => {
+            Examined::Unsupported(UNKNOWN.to_owned())
+        }
         None => Examined::Other,
     })
+}
+
+/// Whether these bytes are not those of a text.
+fn is_binary(bytes: &[u8]) -> bool {
+    let is_control = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
+    let is_cut = |error: std::str::Utf8Error| error.error_len().is_none();
+    let is_text = std::str::from_utf8(bytes).map_or_else(is_cut, |_| true);
+    !is_text || bytes.iter().any(is_control)
+}
+
+fn is_named_as_archive(path: &Path) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str);
+    name.is_some_and(has_end_of_archive)
 }
 
 /// What a file with this name may be an archive of, or the beginning of one: a program may write it
@@ -181,6 +206,11 @@ mod tests {
             kind_of(&gzip_of(b"text\n")),
             Examined::Unsupported(_)
         ));
+        // What is not compressed in any known way.
+        assert_eq!(
+            kind_of(&[0x8b, 0x03, 0x80, 0xff, 7]),
+            Examined::Unsupported(UNKNOWN.to_owned())
+        );
         for other in [
             &b""[..],
             b"text\n",

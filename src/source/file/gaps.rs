@@ -1,7 +1,9 @@
-//! Files that are missing between those of a log: the runtime numbers the files that it rotates, so
-//! somebody has deleted the ones whose numbers are not there. In the midst of a rotation, though,
-//! a number is free for a moment.
+//! Files that are missing between those of a log: the runtime numbers the files that it rotates, or the
+//! kubelet the runs of a container, so somebody has deleted the ones whose numbers are not there. In the
+//! midst of a rotation, though, a number is free for a moment. The kubelet names rotated files after the
+//! time, which tells of none that is missing.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::runtime::safe_path::SafePath;
@@ -63,28 +65,67 @@ impl Missing {
 /// What is missing directly before the listed file at this index, behind the one at `first`. A file
 /// that somebody has renamed may be one of them, and so may one that cannot be read.
 pub fn missing_before(log: &LogFiles, all: &Listed, first: usize, index: usize) -> Option<Missing> {
-    log.current()?;
     let is_named = |file: &&ListedFile| !file.is_renamed;
     let file = all.files.get(index).filter(is_named)?;
     let before = all.files.get(first..index)?;
     let at = before.iter().rposition(|file| !file.is_renamed)?;
-    let (newer, older) = (file.rank.age, before[at].rank.age);
-    let name_of = |age: u64| {
-        let name = format!("{}.{age}", log.prefix);
-        log.dir.join(name)
-    };
+    let between = names_between(log, &before[at], file)?;
     let is_missing = |path: &SafePath| {
         let mut unreadable = all.unreadable.iter();
-        !unreadable.any(|file| originals_of(&file.path).any(|original| original == **path))
+        let begin = format!("{}.", path.display());
+        let is_after = |file: &Path| file.to_str().is_some_and(|file| file.starts_with(&begin));
+        let is_of = |file: &Path| originals_of(file).any(|original| original == **path);
+        !unreadable.any(|file| is_after(&file.path) || is_of(&file.path))
     };
-    let ages = (newer + 1..older).take(MOST_MISSING as usize);
-    let mut missing = ages.map(name_of).filter(is_missing);
+    let mut missing = between.filter(is_missing);
     let renamed = before.len() - at - 1;
     let path = missing.nth(renamed)?;
     Some(Missing {
         files: 1 + missing.count() as u64,
         path,
     })
+}
+
+/// The names that the runtime gave to files between two, the newest first.
+fn names_between<'a>(
+    log: &'a LogFiles,
+    older: &ListedFile,
+    newer: &ListedFile,
+) -> Option<impl Iterator<Item = SafePath> + 'a> {
+    let is_pod = log.current().is_none();
+    let age = |name: &str| {
+        log.rank_of(&format!("{}{name}", log.prefix))
+            .map(|rank| rank.age)
+    };
+    let is_rising = is_pod || age(".1") > age(".2");
+    let number = |file: &ListedFile| match (is_pod, file.is_current()) {
+        (true, _) => Some(file.rank.run.into()),
+        // What its number will be, nobody knows.
+        (false, true) => (!is_rising).then_some(0),
+        (false, false) => number_in(log, &file.path),
+    };
+    let (older, newer) = (number(older)?, number(newer)?);
+    let (least, end) = match is_rising {
+        true => (older.saturating_add(1), newer),
+        false => (newer.saturating_add(1), older),
+    };
+    let nth = move |nth: u64| match is_rising {
+        true => end - 1 - nth,
+        false => least + nth,
+    };
+    let name_of = move |number: u64| match is_pod {
+        true => log.dir.join(format!("{}{number}.log", log.prefix)),
+        false => log.dir.join(format!("{}.{number}", log.prefix)),
+    };
+    let count = end.saturating_sub(least).min(MOST_MISSING);
+    Some((0..count).map(nth).map(name_of))
+}
+
+/// The number in the name of a rotated file.
+fn number_in(log: &LogFiles, path: &SafePath) -> Option<u64> {
+    let rest = path.file_name()?.to_str()?.strip_prefix(&*log.prefix)?;
+    let number = rest.strip_prefix('.')?;
+    number.strip_suffix(".gz").unwrap_or(number).parse().ok()
 }
 
 #[cfg(test)]

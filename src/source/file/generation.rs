@@ -201,6 +201,11 @@ impl Generation {
         Ok(())
     }
 
+    /// Whether it was found to have no name any more.
+    pub fn is_deleted(&self) -> bool {
+        self.deleted.is_some()
+    }
+
     /// The disk space it holds if it was deleted and part of it is unread.
     pub fn held(&self) -> Option<HeldFile> {
         let (since, bytes) = self.deleted.filter(|_| self.unread() > 0)?;

@@ -1,44 +1,172 @@
-//! The log of a running container that somebody else has made (`sed -i`, an editor, `cp` and `mv`,
-//! `rm` and `touch`): the runtime goes on writing to the file that it opened, which nobody can open
-//! once it has no name. What is on the disk tells: the runtime makes a file right before it writes
-//! the first entry to it, or before the container starts, and then writes to it.
+//! A log that somebody else has made (`sed -i`, an editor, `cp` and `mv`, `rm` and `touch`): the runtime
+//! goes on writing to the file that it opened, which nobody can open once it has no name. What is on
+//! the disk tells, whatever the runtime and the format:
+//!
+//! - A runtime makes a file right before it writes the first entry to it, or before the container
+//!   starts, and then writes to it: one that is older inside, and was not written since, is a copy.
+//! - What was delivered of a file is in another one, and that file is not there any more.
+//!
+//! A copy of the whole folder looks alike, but is younger than what is in it; nothing of it is lost.
 
+use crate::delivery::checkpoint::StreamCheckpoint;
+use crate::format::position::Timestamp;
 use crate::runtime::file::{stat_path, FileId};
+use crate::runtime::last_run::LastRun;
 use crate::runtime::safe_path::SafePath;
-use crate::runtime::LogFiles;
-use crate::source::file::cut::last_time;
+use crate::runtime::{Found, LogFiles, Runtime};
+use crate::source::file::cut::time_of_last;
 use crate::source::file::foreign::{examine, Examined};
 use crate::source::file::generation::Generation;
 use crate::source::file::listing::{self, ListedFile};
 use crate::telemetry::account::wall_clock;
 
-/// How much later than it was made, in nanoseconds, the runtime has written to a file, and how much
-/// older than the file its first entry may be.
+/// How much later than it was made, in nanoseconds, the runtime has written to an empty file.
 const DELAY: u64 = 2_000_000_000;
+/// How far the times of entries, files and starts may be apart that belong together.
+const NEAR: u64 = 1_000_000_000;
 
-/// Whether the current file of a log, of a container that was `started` then, in nanoseconds since
-/// 1970, is not written by the runtime. A log that was renamed and is written on is read.
-pub fn is_replaced(log: &LogFiles, started: u64) -> bool {
-    let Some((path, (id, size))) = log.current().and_then(|it| Some((it, stat_path(it).ok()?)))
-    else {
+/// A file that somebody has made in the place of the one that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copied {
+    /// Its path.
+    pub path: SafePath,
+    /// When it was made, in nanoseconds since 1970.
+    pub since: u64,
+}
+
+impl Copied {
+    /// `file` holds what was delivered up to `checkpoint`, in whatever file that was.
+    pub fn of(
+        file: &ListedFile,
+        listed: &[ListedFile],
+        checkpoint: &StreamCheckpoint,
+    ) -> Option<Copied> {
+        let is_other = checkpoint.birth != 0 && checkpoint.birth < file.id.birth;
+        // What was compressed is a file of its own, and what was truncated has copies.
+        let is_its_file = |other: &ListedFile| {
+            (other.id.inode, other.id.birth) == (checkpoint.inode, checkpoint.birth)
+        };
+        let may_be = is_other && !checkpoint.is_counted() && !file.rank.is_gzip;
+        if !may_be || listed.iter().any(is_its_file) || birth_of_folder(file)? > checkpoint.birth {
+            return None;
+        }
+        Some(Copied {
+            path: file.path.clone(),
+            since: file.id.birth,
+        })
+    }
+}
+
+/// What the runtime says of a container.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    /// When it ran last.
+    pub last: LastRun,
+    /// When it was created, in nanoseconds since 1970, if that is known.
+    pub created: Option<u64>,
+}
+
+impl Run {
+    /// As the runtime that found a container says it now.
+    pub fn of(runtime: &dyn Runtime, found: &Found) -> Run {
+        Run {
+            last: runtime.last_run(found),
+            created: runtime.created(found),
+        }
+    }
+}
+
+/// Whether the newest file of a log is not written by the runtime. A log that was renamed and is
+/// written on is read.
+pub fn is_replaced(log: &LogFiles, run: &Run) -> bool {
+    // Most are written.
+    if log
+        .current()
+        .is_some_and(|path| !may_be_made_by_hand(path, run))
+    {
+        return false;
+    }
+    let listed = listing::list(log).unwrap_or_default().files;
+    let newest = listed.iter().rfind(|file| !file.is_renamed);
+    let Some(current) = newest.filter(|file| file.is_current()) else {
         return false;
     };
-    // Where the kernel knows no birth times, nothing is known.
-    if id.birth <= started.saturating_add(DELAY / 2) || !is_made_by_hand(path, id, size) {
+    if is_after_rotation(current, &listed) || !is_made_by_hand(current, run) {
         return false;
     }
     let is_written_on = |file: &ListedFile| {
         let is_plain = file.is_renamed && !file.rank.is_gzip;
-        is_plain
-            && !stat_path(&file.path).is_ok_and(|(id, size)| is_made_by_hand(&file.path, id, size))
+        is_plain && !is_made_by_hand(file, run)
     };
-    !listing::list(log).is_ok_and(|listed| listed.files.iter().any(is_written_on))
+    !listed.iter().any(is_written_on)
 }
 
 /// Whether [`is_replaced`] may be true in a moment.
 pub fn is_new(log: &LogFiles) -> bool {
     let stat = log.current().and_then(|path| stat_path(path).ok());
     stat.is_some_and(|(id, size)| size == 0 && !is_old(id))
+}
+
+/// Whether a file was made while the container ran, and has no entry that is later.
+fn may_be_made_by_hand(path: &SafePath, run: &Run) -> bool {
+    let Ok((id, size)) = stat_path(path) else {
+        return false;
+    };
+    // Where the kernel knows no birth times, nothing is known.
+    if id.birth == 0 || !run.last.may_run_since_before(id.birth.saturating_sub(NEAR)) {
+        return false;
+    }
+    if size == 0 {
+        // Until its first line, a log is empty, and one that was truncated had been written to.
+        return run.last.started.is_some() && is_old(id) && !is_written_since(path, id);
+    }
+    let last = Generation::open(path, false).and_then(|file| time_of_last(file.file()));
+    last.is_ok_and(|last| last.is_some_and(|last| is_before(last, id)))
+}
+
+/// Whether an entry is hardly later than a file: a copy of the file that it was written to takes time.
+fn is_before(last: Timestamp, id: FileId) -> bool {
+    last.since_epoch() < id.birth.saturating_add(NEAR)
+}
+
+/// The same, if what is in it was there before it, and its folder before that. Of an empty one, the
+/// container.
+fn is_made_by_hand(file: &ListedFile, run: &Run) -> bool {
+    let folder = birth_of_folder(file);
+    let Some(folder) = folder.filter(|_| may_be_made_by_hand(&file.path, run)) else {
+        return false;
+    };
+    match examine(&file.path, file.id, None) {
+        Ok(Examined::Log { first, .. }) => {
+            let first = first.since_epoch();
+            folder <= first && first.saturating_add(NEAR) < file.id.birth
+        }
+        _ => run
+            .created
+            .is_none_or(|created| folder <= created.saturating_add(NEAR)),
+    }
+}
+
+/// Whether a file was made in a rotation, which renamed the one before it.
+fn is_after_rotation(current: &ListedFile, listed: &[ListedFile]) -> bool {
+    let is_before = |file: &&ListedFile| {
+        !file.is_renamed && !file.is_current() && file.rank.run == current.rank.run
+    };
+    let Some(stat) = listed.iter().rfind(is_before).map(|file| file.path.stat()) else {
+        return false;
+    };
+    let changed = stat.map(|stat| Timestamp {
+        seconds: stat.stx_ctime.tv_sec,
+        nanos: stat.stx_ctime.tv_nsec,
+    });
+    let changed = changed.map(Timestamp::since_epoch);
+    changed.is_ok_and(|changed| changed.saturating_add(NEAR) >= current.id.birth)
+}
+
+/// When the folder of a file was made; a copy of it was made later than what is in it was begun.
+fn birth_of_folder(file: &ListedFile) -> Option<u64> {
+    let folder = file.path.at(file.path.parent()?);
+    stat_path(&folder).ok().map(|(id, _)| id.birth)
 }
 
 /// Whether a file was written to, or truncated, after it was made.
@@ -49,23 +177,4 @@ fn is_written_since(path: &SafePath, id: FileId) -> bool {
 
 fn is_old(id: FileId) -> bool {
     wall_clock().since_epoch() > id.birth.saturating_add(DELAY)
-}
-
-fn is_made_by_hand(path: &SafePath, id: FileId, size: u64) -> bool {
-    if size == 0 {
-        // One that was truncated had been written to.
-        return is_old(id) && !is_written_since(path, id);
-    }
-    let Ok(Examined::Log { first, .. }) = examine(path, id, None) else {
-        return false;
-    };
-    let is_older = |time: u64, by: u64| time.saturating_add(by) < id.birth;
-    if !is_older(first.since_epoch(), DELAY / 2) {
-        return false;
-    }
-    let Ok(file) = Generation::open(path, false) else {
-        return false;
-    };
-    let last = last_time(file.file(), file.layout(), size);
-    last.is_ok_and(|last| last.is_some_and(|last| is_older(last.since_epoch(), 0)))
 }

@@ -17,6 +17,7 @@ use crate::source::file::foreign::{examine, Examined};
 use crate::source::file::generation::Generation;
 use crate::source::file::known::{was_read_whole, Head};
 use crate::source::file::listing::{self, ListedFile};
+use crate::source::file::replaced::Copied;
 use crate::source::file::search::{Search, Sought};
 
 /// The kernel's birth times advance in clock ticks, so one may precede the time of an entry
@@ -38,6 +39,8 @@ pub struct Plan {
     pub by_time: PerStream<bool>,
     /// Why a checkpoint matches no file, unless that was counted before.
     pub lost: Option<Lost>,
+    /// Its content is in a file that somebody has made in the place of its own.
+    pub copied: Option<Copied>,
 }
 
 /// Why no file matches a checkpoint.
@@ -60,6 +63,7 @@ struct Begin {
     /// The file at `place`, if it is open at the offset.
     file: Option<Generation>,
     lost: Option<Lost>,
+    copied: Option<Copied>,
 }
 
 impl Begin {
@@ -106,6 +110,7 @@ pub fn plan(
     Ok(Some(Plan {
         first: begin.0,
         lost,
+        copied: stdout.copied.take().or(stderr.copied.take()),
         by_time,
         accepted: Accepted {
             before: [stdout.place, stderr.place].map(|(index, offset)| Position {
@@ -174,13 +179,18 @@ fn find(
             _ => Begin::at(index, checkpoint.offset),
         };
         let file = (begin.place.0 == index).then_some(file);
-        return Ok(Some(Begin { file, ..begin }));
+        return Ok(Some(Begin {
+            file,
+            copied: Copied::of(&listed[index], listed, checkpoint),
+            ..begin
+        }));
     }
     if let Some(file) = current_without_beginning(listed, saved, checkpoint)? {
-        let place = (listed.len() - 1, file.read_offset());
+        let last = listed.len() - 1;
         return Ok(Some(Begin {
-            place,
+            place: (last, file.read_offset()),
             file: Some(file),
+            copied: Copied::of(&listed[last], listed, checkpoint),
             ..Begin::default()
         }));
     }

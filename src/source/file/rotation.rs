@@ -20,6 +20,7 @@ use crate::source::file::listing::{self, Listed, ListedFile};
 use crate::source::file::losses::Losses;
 use crate::source::file::open_files::OpenFiles;
 use crate::source::file::opening::open_or_pass;
+use crate::source::file::replaced::Copied;
 use crate::source::file::search::Search;
 pub use crate::source::file::start::Start;
 use crate::source::file::successor::{is_extract_of, successor_of};
@@ -47,6 +48,8 @@ pub struct Rotation {
     pub(super) creates: CreateCounter,
     /// Where files are missing.
     pub gaps: Gaps,
+    /// A file that somebody has made in the place of the one that was read before.
+    pub copied: Option<Copied>,
 }
 
 impl Rotation {
@@ -59,6 +62,7 @@ impl Rotation {
             search: Search::default(),
             creates: CreateCounter::default(),
             gaps: Gaps::default(),
+            copied: None,
         }
     }
 

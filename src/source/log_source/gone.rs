@@ -1,27 +1,33 @@
 //! A log that was deleted or replaced by hand while nothing was read.
 
+use std::path::PathBuf;
+
 use crate::delivery::link::Link;
+use crate::format::position::Timestamp;
+use crate::format::rfc3339;
 use crate::runtime::log_driver::LogDriver;
-use crate::runtime::Api;
 use crate::source::describe::Description;
-use crate::source::file::replaced::{is_new, is_replaced};
+use crate::source::file::replaced::{is_new, is_replaced, Copied, Run};
+use crate::source::file::tailer::Tailer;
 use crate::source::log_source::LogSource;
-use crate::source::services::Surroundings;
 use crate::telemetry::event::deleted::DeletedEvent;
 use crate::telemetry::event::Event;
 
 impl LogSource {
-    /// Its files will be there once it is started.
-    pub(super) fn begin_later(&mut self, about: &Description, around: &mut Surroundings<'_>) {
-        self.report_gone(about, around.link);
-        self.begin(about, around);
+    /// Whether a log that is not there now is lost, and the container may run: then this may be a
+    /// moment of a rotation.
+    pub(super) fn is_lost_if_running(&self, about: &Description) -> bool {
+        let is_lost = self.tailer().is_some_and(Tailer::resumes_in_file);
+        is_lost && about.template().metadata.is_running
     }
 
-    /// Reports that the log of a container that does not run, or is not known to, is not there, if
-    /// reading was to resume in it.
+    /// Reports that a log is not there, if reading was to resume in one of its files.
     pub fn report_gone(&mut self, about: &Description, link: &Link) {
-        let has_own_file = about.driver().is_none_or(LogDriver::has_own_file);
-        if !has_own_file || about.api() != Some(Api::Docker) {
+        let keeps_none = |driver: &LogDriver| !driver.has_own_file() && !driver.may_have_cache();
+        // That the folder of a log outside of its container's is not here is told otherwise.
+        let dir = &self.files().dir;
+        let is_elsewhere = !dir.starts_with(&about.found().dir) && !dir.is_folder();
+        if is_elsewhere || about.driver().is_some_and(keeps_none) {
             return;
         }
         let Some((tailer, _)) = self.tailer_mut() else {
@@ -32,9 +38,16 @@ impl LogSource {
             link.report(Event::Deleted(DeletedEvent::Log {
                 name,
                 short_id,
-                path: self.files().path.to_path_buf(),
+                path: self.written(about),
             }));
         }
+    }
+
+    /// The file that the driver writes.
+    pub(super) fn written(&self, about: &Description) -> PathBuf {
+        let mut logs = about.runtime().logs(about.found()).into_iter();
+        let written = logs.find(|files| about.writes_to(files) == Some(true));
+        written.as_ref().unwrap_or(self.files()).path.to_path_buf()
     }
 
     /// Reports and counts, at the first look, that the log was replaced while nothing was read, until
@@ -43,21 +56,33 @@ impl LogSource {
         if self.places.is_compared && !self.places.is_replaced {
             return;
         }
-        let is_known = self.places.is_replaced;
-        let started = about.runtime().started(about.found());
-        self.places.is_compared = started.is_none() || !is_new(self.files());
-        self.places.is_replaced = started.is_some_and(|started| is_replaced(self.files(), started));
-        if !self.places.is_replaced || is_known {
+        let was_replaced = self.places.is_replaced;
+        let run = Run::of(about.runtime(), about.found());
+        self.places.is_compared = !is_new(self.files());
+        self.places.is_replaced = is_replaced(self.files(), &run);
+        let is_begun = self.places.is_replaced && !was_replaced;
+        let path = self.files().path.to_path_buf();
+        let Some((tailer, _)) = self.tailer_mut() else {
             return;
-        }
-        if let Some((tailer, _)) = self.tailer_mut() {
-            tailer.lose_replaced(link);
-        }
+        };
+        let copied = tailer.take_copied();
+        let copied = copied.filter(|copied| run.last.may_include(copied.since));
+        let is_counted = (is_begun || copied.is_some()) && tailer.lose_replaced(link);
         let (name, short_id) = about.names();
-        link.report(Event::Deleted(DeletedEvent::Replaced {
-            name,
-            short_id,
-            path: self.files().path.to_path_buf(),
-        }));
+        let event = match copied {
+            _ if is_begun => DeletedEvent::Replaced {
+                name,
+                short_id,
+                path,
+            },
+            Some(Copied { path, since }) if is_counted => DeletedEvent::ReplacedBefore {
+                name,
+                short_id,
+                path: path.to_path_buf(),
+                since: rfc3339::format(Timestamp::at(since)),
+            },
+            _ => return,
+        };
+        link.report(Event::Deleted(event));
     }
 }

@@ -126,10 +126,15 @@ impl LogWriter {
 
     /// Says in `config.v2.json` when the container, which runs, was started.
     pub fn set_started(&self, time: &str) {
+        self.set_state("StartedAt", &time.into());
+    }
+
+    /// Says something in `config.v2.json` about the container's state.
+    pub fn set_state(&self, key: &str, value: &serde_json::Value) {
         let path = self.dir.join("config.v2.json");
         let config = std::fs::read(&path).expect("config.v2.json");
         let mut config: serde_json::Value = serde_json::from_slice(&config).expect("JSON");
-        config["State"]["StartedAt"] = time.into();
+        config["State"][key] = value.clone();
         replace(&self.dir, "config.v2.json", &config);
     }
 

@@ -205,7 +205,7 @@ impl Containers {
             std::thread::sleep(BUSY_INTERVAL);
             metadata = runtime.metadata(found, 0);
         }
-        let is_said_to_run = metadata.as_ref().is_ok_and(|metadata| metadata.is_running);
+        let is_said_to_run = runtime.last_run(found).is_running == Some(true);
         let metadata = metadata.unwrap_or_else(|error| {
             metadata::report_unreadable(found, error, metadata::WITHOUT_METADATA, advice, findings);
             ContainerMetadata::nameless(found)

@@ -11,7 +11,7 @@ use fluent_bit_container_logs::source::choose::{
     is_deleted, kind_of, missing_folder, Choice, Facts, DELETED, REPLACED,
 };
 use fluent_bit_container_logs::source::file::listing::{self, UnreadableFile};
-use fluent_bit_container_logs::source::file::replaced::is_replaced;
+use fluent_bit_container_logs::source::file::replaced::{is_replaced, Run};
 use fluent_bit_container_logs::telemetry::metrics::{SourceKind, Unread};
 
 use super::advice::Advice;
@@ -103,10 +103,10 @@ impl Seen {
                 self.source = kind_of(files).as_str().to_owned();
                 report_unreadable(files, advice, findings);
                 self.files = Some(files.clone());
-                let started = facts.runtime.started(facts.found);
+                let run = Run::of(facts.runtime, facts.found);
                 if is_deleted(facts) {
                     findings.push(self.deleted(DELETED.to_owned()));
-                } else if started.is_some_and(|started| is_replaced(files, started)) {
+                } else if is_replaced(files, &run) {
                     findings.push(self.deleted(REPLACED.to_owned()));
                 }
             }
@@ -154,7 +154,7 @@ impl Seen {
     }
 
     fn deleted(&self, reason: String) -> Finding {
-        let fix = "restart it (docker restart), which creates a new log; dockerd's API cannot read a deleted log either";
+        let fix = "restart it (docker restart, podman restart), which creates a new log; no API can read a deleted log either";
         Finding::fatal(format!("container {}", self.name), reason, fix).because(Unread::Missing)
     }
 

@@ -16,12 +16,12 @@ pub struct TopArguments {
     #[arg(value_name = "NAME", value_parser = Name::parse, conflicts_with = "url")]
     pub names: Vec<Name>,
 
-    /// Watch a running Fluent Bit instead, by the metrics that its HTTP server has (HTTP_Server
-    /// On, HTTP_Port 2020), here or elsewhere: what it has delivered and lost
+    /// Watch a running Fluent Bit instead, here or on another machine: what it has delivered and
+    /// lost, from the metrics of its HTTP server (HTTP_Server On, HTTP_Port 2020)
     #[arg(long, value_name = "URL", value_parser = Address::parse, conflicts_with = "tail")]
     pub url: Option<Address>,
 
-    /// How often the table is new
+    /// How often the table is refreshed
     #[arg(
         short = 'd',
         long,

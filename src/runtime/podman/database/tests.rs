@@ -214,7 +214,7 @@ fn an_unfinished_transaction_is_waited_for_and_then_said() {
     comes(&databases, &storage, &id(OTHER), "Unreadable");
     let said = databases.failures(std::slice::from_ref(&storage));
     assert!(
-        said.len() == 1 && said[0].1.contains("not finished"),
+        said.len() == 1 && said[0].1.contains("unfinished transaction"),
         "{said:?}"
     );
     std::fs::remove_file(&journal).unwrap();

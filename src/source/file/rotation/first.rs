@@ -83,6 +83,7 @@ impl Rotation {
             self.note_missing(all, plan.first);
         }
         feed.accepted = plan.accepted;
+        self.copied = plan.copied;
         if let (Some(saved), Some(lost)) = (saved, &plan.lost) {
             self.note_lost(&saved, lost, feed, link);
         }

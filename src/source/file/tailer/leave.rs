@@ -8,6 +8,7 @@ use crate::delivery::link::Link;
 use crate::format::position::Timestamp;
 use crate::pipeline::hold_back::HoldBack;
 use crate::source::file::feed::ReadContext;
+use crate::source::file::replaced::Copied;
 use crate::source::file::rotation::Start;
 use crate::source::file::tailer::Tailer;
 
@@ -83,7 +84,7 @@ impl Tailer {
         self.rotation.count_missing(&self.feed, link, now, true);
         let deleted = self.survey(now);
         if deleted.is_empty() {
-            return;
+            return self.leave_removed_folder(link);
         }
         let is_any_left = deleted.len() < self.rotation.files.open.len();
         let is_whole = !is_any_left && !self.feed.assembler.is_open();
@@ -96,28 +97,45 @@ impl Tailer {
         }
     }
 
+    /// The folder that was read is removed, and everything in it is read: the next start resumes in the
+    /// copy of it that is left, if that has the same file.
+    fn leave_removed_folder(&mut self, link: &Link) {
+        let files = &self.rotation.files.open;
+        let (Some(front), Some(next)) = (files.front(), files.get(1)) else {
+            return;
+        };
+        let is_elsewhere = front.path.parent() != Some(&*self.rotation.log.dir);
+        if is_elsewhere && front.is_deleted() && !self.feed.assembler.is_open() {
+            self.feed.progress_to(next, link);
+        }
+    }
+
+    /// Whether reading is to resume in a file, and none was opened yet.
+    pub fn resumes_in_file(&self) -> bool {
+        // What came after a position by time was not read from the file.
+        let is_in_file = |stream: &StreamCheckpoint| {
+            !stream.has_no_file() && !stream.is_counted() && !stream.is_by_time
+        };
+        matches!(self.rotation.start, Start::Saved(saved) if saved.iter().any(is_in_file))
+    }
+
     /// The file in which reading was to resume is gone, for a reason that is reported elsewhere.
     /// Counted once, also over restarts; returns whether it is counted now.
     pub fn lose_saved(&mut self, link: &Link) -> bool {
         self.feed.losses.explained();
-        let Start::Saved(saved) = self.rotation.start else {
-            return false;
-        };
-        let is_uncounted =
-            |stream: &StreamCheckpoint| !stream.has_no_file() && !stream.is_counted();
-        let is_uncounted = saved.iter().any(is_uncounted);
-        if is_uncounted {
+        let is_lost = self.resumes_in_file();
+        if let (true, Start::Saved(saved)) = (is_lost, self.rotation.start) {
             self.feed.losses.deleted();
             let saved = saved.map(StreamCheckpoint::counted);
             self.rotation.start = Start::Saved(saved);
             link.begin_at(*self.id(), saved);
         }
-        is_uncounted
+        is_lost
     }
 
-    /// The runtime writes to a file that is gone. Counted once: a position in the file that took its
-    /// place says that it was.
-    pub fn lose_replaced(&mut self, link: &Link) {
+    /// The runtime writes, or wrote, to a file that is gone. Counted once: a position in the file that
+    /// took its place says that it was. Returns whether it is counted now.
+    pub fn lose_replaced(&mut self, link: &Link) -> bool {
         let saved = self.feed.accepted.saved;
         let newest = self.rotation.files.open.back().map(|file| file.id);
         let is_known = |stream: &StreamCheckpoint| {
@@ -125,10 +143,22 @@ impl Tailer {
                 newest.is_some_and(|id| (id.inode, id.birth) == (stream.inode, stream.birth));
             stream.is_counted() || is_in_it
         };
-        if !saved.iter().any(is_known) {
-            self.feed.losses.deleted();
+        if saved.iter().any(is_known) {
+            return false;
+        }
+        self.feed.losses.explained();
+        self.feed.losses.deleted();
+        let front = self.rotation.files.open.front();
+        // A position that has moved since is in one of the files of now.
+        if front.is_none_or(|front| front.number == 0 && front.bytes_read() == 0) {
             link.begin_at(*self.id(), saved.map(StreamCheckpoint::counted));
         }
+        true
+    }
+
+    /// Takes the file that somebody has made in the place of the one that was read before.
+    pub fn take_copied(&mut self) -> Option<Copied> {
+        self.rotation.copied.take()
     }
 
     /// Reports that the file in which reading was to resume is gone, if that is not reported yet.
