@@ -14,8 +14,7 @@ use crate::runtime::id::ContainerId;
 use crate::runtime::metadata::ContainerMetadata;
 use crate::runtime::LogFiles;
 use crate::source::file::feed::{Feed, ReadContext};
-use crate::source::file::generation::HeldFile;
-use crate::source::file::generation::{Found, Generation};
+use crate::source::file::generation::{Found, Generation, HeldFile};
 use crate::source::file::rotation::{Rotation, Start};
 use crate::source::slice::{LineCost, Slice};
 use crate::telemetry::account::Account;
@@ -300,6 +299,9 @@ impl Tailer {
                     let grace = self.rotation.log.grace;
                     if let Some(due) = self.rotation.files.lingers_until(grace, context.now) {
                         return Ok(Step::Lingering(due));
+                    }
+                    if self.rotation.files.next_is_copy()? {
+                        return Ok(Step::AtEnd { has_read: false });
                     }
                     let run = self.run();
                     self.finish_front(context)?;
