@@ -9,7 +9,7 @@ use crate::delivery::link::Link;
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::file::FileId;
 use crate::runtime::id::ContainerId;
-use crate::runtime::log_driver::LogDriver;
+use crate::runtime::log_driver::{LogDriver, JOURNALD_DRIVER};
 use crate::runtime::metadata::{ContainerMetadata, MetadataError};
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::{Api, Found, LogFiles, Runtime};
@@ -182,6 +182,11 @@ impl Description {
         self.runtime.writes(self.driver.driver.as_ref()?, files)
     }
 
+    /// Whether its driver writes to systemd's journal; `None` if that is unknown.
+    pub fn writes_to_journal(&self) -> Option<bool> {
+        Some(self.driver()?.name == JOURNALD_DRIVER)
+    }
+
     /// Whether it is known what its records contain.
     pub fn is_known(&self) -> bool {
         self.metadata != MetadataState::Unknown
@@ -237,8 +242,7 @@ impl Description {
 
     /// Whether it runs with a driver that writes a file as soon as there is a line.
     pub fn writes_files_now(&self) -> bool {
-        let driver = self.driver.driver.as_ref();
-        self.template.metadata.is_running && driver.is_some_and(LogDriver::has_own_file)
+        self.template.metadata.is_running && self.driver().is_some_and(LogDriver::has_own_file)
     }
 
     /// Whether the files of its runtime say that it runs.
