@@ -20,8 +20,6 @@ pub(super) struct Resumed {
     failed: Option<JournalPlace>,
     /// Not before this time.
     pub retry: Option<Instant>,
-    /// When it was opened again at once.
-    reopened: Option<Instant>,
 }
 
 impl Resumed {
@@ -33,19 +31,16 @@ impl Resumed {
         }
     }
 
-    /// Notes that it failed; returns whether it may be opened again at once. What is left of a
-    /// removed file reads as zeros until its removal is noticed, which is no trouble.
+    /// Notes that it failed; returns whether it is to be opened again at once, as after a first
+    /// failure. What is left of a removed file reads as zeros until its removal is noticed, which
+    /// is no trouble.
     pub fn note_failure(&mut self, now: Instant) -> bool {
         self.note_place();
         self.failed = self.scan.take().as_ref().and_then(Scan::failed);
         self.failures += 1;
-        let is_long_ago = |at| now.duration_since(at) >= RETRY_INTERVAL;
-        let may_reopen = self.failures == 1 && self.reopened.is_none_or(is_long_ago);
-        match may_reopen {
-            true => self.reopened = Some(now),
-            false => self.retry = Some(now + RETRY_INTERVAL),
-        }
-        may_reopen
+        let is_first = self.failures == 1;
+        self.retry = (!is_first).then_some(now + RETRY_INTERVAL);
+        is_first
     }
 
     /// What could not be read twice is not tried again. The first failure may have passed, and what

@@ -197,6 +197,14 @@ impl SharedJournal {
         read
     }
 
+    /// Has all be read from this place on once more; those that have taken it pass over it.
+    pub fn go_back(&mut self, place: JournalPlace) {
+        let scan = self.all.scan.as_mut();
+        if scan.is_some_and(|scan| scan.back_to(place).is_err()) {
+            (self.all.scan, self.all.at) = (None, Some(place));
+        }
+    }
+
     /// As [`ends`](SharedJournal::ends), if files were removed or added since this was asked last
     /// and everything was read.
     pub fn take_turn_over(&mut self, read: Progress) -> Option<&[JournalPlace]> {

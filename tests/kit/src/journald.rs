@@ -117,12 +117,14 @@ impl Journald {
 
     fn await_socket(&mut self) -> Result<(), String> {
         let socket = self.socket();
-        // Of one that was killed, the socket is still there.
+        // Of one that was killed, the socket is still there. It makes its file after the socket.
         let answers = || {
             let socket = socket.clone();
-            std::os::unix::net::UnixDatagram::unbound()
-                .and_then(|datagram| datagram.connect(socket))
-                .is_ok()
+            let connected = std::os::unix::net::UnixDatagram::unbound()
+                .and_then(|datagram| datagram.connect(socket));
+            let files = self.files();
+            let has_file = files.iter().any(|file| file.ends_with("system.journal"));
+            connected.is_ok() && has_file
         };
         match holds_within(START_DEADLINE, answers) {
             true => Ok(()),
