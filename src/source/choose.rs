@@ -287,7 +287,7 @@ fn reason_without_log(facts: &Facts<'_>) -> String {
 }
 
 /// Why the log of a running container is not read though there is a file.
-pub const REPLACED: &str = "its log was replaced by hand while it ran, and the runtime writes on to the file that was there before, which has no name any more";
+pub const REPLACED: &str = "its log was replaced by hand while it ran, and the runtime still writes to the replaced file, which has no name any more";
 
 fn unread_without_api(facts: &Facts<'_>) -> Unread {
     match is_deleted(facts) || missing_folder(facts).is_some() {

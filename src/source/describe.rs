@@ -9,7 +9,7 @@ use crate::delivery::link::Link;
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::file::FileId;
 use crate::runtime::id::ContainerId;
-use crate::runtime::log_driver::LogDriver;
+use crate::runtime::log_driver::{LogDriver, JOURNALD_DRIVER};
 use crate::runtime::metadata::{ContainerMetadata, MetadataError};
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::{Api, Found, LogFiles, Runtime};
@@ -180,6 +180,12 @@ impl Description {
     /// Whether its driver writes to these files, if it is known and decides that.
     pub fn writes_to(&self, files: &LogFiles) -> Option<bool> {
         self.runtime.writes(self.driver.driver.as_ref()?, files)
+    }
+
+    /// Whether its driver writes to systemd's journal; `None` if that is unknown.
+    pub fn writes_to_journal(&self) -> Option<bool> {
+        let driver = self.driver.driver.as_ref()?;
+        Some(driver.name == JOURNALD_DRIVER)
     }
 
     /// Whether it is known what its records contain.

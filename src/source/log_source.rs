@@ -175,6 +175,9 @@ impl LogSource {
 
     /// Looks for the files, opens new ones, and moves to where the log is read now.
     pub fn look(&mut self, about: &Description, around: &mut Surroundings<'_>) {
+        if self.reads_rest_of_journal(about, around) {
+            return;
+        }
         let opened = match choose::reads_files(around.config, about.api()) {
             true => Some(self.open_files(about, around)),
             false => None,

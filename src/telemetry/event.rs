@@ -261,7 +261,7 @@ pub enum Event {
         short_id: String,
         last: String,
     },
-    #[error("containers that were read before are not there at this start ({count}): {ids}; if they were removed while Fluent Bit was not reading, what they wrote after their last delivered lines (the latest of {last}) is lost")]
+    #[error("containers that were read before are missing at this start ({count}): {ids}; if they were removed while Fluent Bit was not reading, the lines after their last delivered ones (the latest of {last}) are lost")]
     RemovedMeanwhile {
         count: usize,
         ids: String,

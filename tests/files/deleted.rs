@@ -120,7 +120,7 @@ fn the_log_of_a_removed_container_is_counted_at_a_stop_and_never_again() {
         !collector.texts_of(&full.id, "stdout").is_empty()
     });
     looked(&root, &collector);
-    assert!(!collector.has_logged("are not there at this start"));
+    assert!(!collector.has_logged("are missing at this start"));
     stopped_with(collector, 0, 0);
 }
 
@@ -228,10 +228,8 @@ fn a_deleted_log_is_counted_once_over_all_restarts() {
         write(&mut log, 10..20);
         fs::remove_file(&log.log).unwrap();
         let said = match is_running {
-            true => {
-                "-json.log does not exist: it was deleted; lines of it that were not read are lost"
-            }
-            false => "-json.log is not there any more: it was deleted while nothing was read, or",
+            true => "-json.log was deleted; its unread lines are lost",
+            false => "-json.log no longer exists: it was deleted while nothing was read, or",
         };
         for start in 0..3 {
             let collector = kept.start();

@@ -505,6 +505,30 @@ fn a_driver_without_files_is_read_through_the_api_and_one_with_files_from_these(
     assert_eq!(collector.figures().lost(), 0);
 }
 
+/// The driver `none` keeps nothing; the log of the one before and after it is the same.
+#[test]
+fn a_driver_that_is_none_for_a_while_makes_no_line_repeat() {
+    for driver in ["json-file", "local"] {
+        let root = DockerRoot::new();
+        let db = positions(&root);
+        let mut daemon = Daemon::new(&root, driver);
+        daemon.write(40);
+        let collector = start(&root, &db);
+        assert_eq!(collector.wait_texts(40), numbers(0..40));
+        daemon.start_with("none");
+        collector.wait("a message", |collector| {
+            collector.has_logged("log driver none keeps nothing")
+        });
+        daemon.start_with(driver);
+        daemon.write(10);
+        assert_eq!(collector.wait_texts(50), numbers(0..50), "{driver}");
+        collector.stop();
+        daemon.write(1);
+        let collector = start(&root, &db);
+        assert_eq!(collector.wait_texts(1), numbers(50..51), "{driver}");
+    }
+}
+
 fn assert_shown(root: &Path, driver: &str, source: &str) {
     let (page, _) = check(root, &["-o", "Docker_Socket=off"]);
     assert_eq!(

@@ -269,7 +269,7 @@ fn bytes_behind_the_last_line_feed_are_no_lag() {
 }
 
 /// In the message about it.
-const DELETED: &str = "does not exist: it was deleted; lines of it that were not read are lost";
+const DELETED: &str = "was deleted; its unread lines are lost";
 
 /// `check` names the container whose log was deleted, and so does a start with `options`, which
 /// counts it.
@@ -398,7 +398,7 @@ fn the_message_names_the_file_of_the_driver_and_a_restarting_container_has_none(
     fs::write(restarting.dir.join("config.v2.json"), config).expect("the folder is ours");
     let options = [("Docker_Socket", "off"), ("Rescan_Interval", "100ms")];
     let collector = Collector::start(root.path(), &options);
-    let said = "local-logs/container.log does not exist: it was deleted";
+    let said = "local-logs/container.log was deleted";
     collector.wait("a message", |collector| collector.has_logged(said));
     assert!(!collector.has_logged(&restarting.id));
     let (page, _) = check(root.path(), &["-o", "Docker_Socket=off"]);

@@ -452,6 +452,34 @@ fn two_files_of_a_log_that_change_their_names_are_read_on_without_a_repeat() {
     assert_eq!(collector.wait_texts(1), numbers(60..61));
 }
 
+/// What somebody has put beside a log of it is no part of the log, before and after a rotation.
+#[test]
+fn extracts_of_a_log_beside_it_are_not_read() {
+    let root = DockerRoot::new();
+    let db = root.path().join("positions.db").display().to_string();
+    let options = [QUICK, &[("DB", db.as_str())]].concat();
+    let mut log = root.container('a', "web");
+    write(&mut log, 0..60);
+    replaced(
+        &log,
+        "tail -n20 $L > part.log; head -n5 $L > head.txt; sed -n 10,20p $L > $L.middle",
+    );
+    let collector = Collector::start(root.path(), &options);
+    write(&mut log, 60..65);
+    assert_eq!(collector.wait_texts(65), numbers(0..65));
+    replaced(&log, "tail -n7 $L > $L.x; tail -n3 $L > z");
+    looked(&root, &collector);
+    write(&mut log, 65..67);
+    log.rotate(5, false);
+    write(&mut log, 67..70);
+    assert_eq!(collector.wait_texts(70), numbers(0..70));
+    assert_eq!(collector.figures().lost(), 0);
+    collector.stop();
+    write(&mut log, 70..71);
+    let collector = Collector::start(root.path(), &options);
+    assert_eq!(collector.wait_texts(1), numbers(70..71));
+}
+
 /// `grep -v` into its place. Its entries are as new as its file.
 #[test]
 fn a_log_of_which_lines_are_left_out_repeats_none_of_the_others() {

@@ -217,7 +217,7 @@ fn after_a_restart_what_is_out_of_sight_is_named() {
     collector.wait_texts(2);
     collector.stop();
     let collector = machine.start(&[("DB", &db)]);
-    let said = "containers that were read before are not there at this start (1): aaaaaaaaaaaa";
+    let said = "containers that were read before are missing at this start (1): aaaaaaaaaaaa";
     collector.wait("its name", |collector| collector.has_logged(said));
 }
 
@@ -234,7 +234,7 @@ fn after_a_restart_an_empty_folder_of_a_container_is_said_and_counted_and_read_o
     collector.stop();
     (machine.write)("line 1");
     let aside = hide(&machine.dir, &folder, &[], true);
-    let said = "-json.log is not there any more: it was deleted while nothing was read, or its folder is mounted over";
+    let said = "-json.log no longer exists: it was deleted while nothing was read, or its folder is mounted over";
     let collector = machine.start(&[("DB", &db)]);
     collector.wait("that it is said", |collector| collector.has_logged(said));
     assert_eq!(collector.figures().abandoned.generations, 1);

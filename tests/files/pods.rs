@@ -541,7 +541,7 @@ fn positions_are_kept_while_the_docker_root_that_links_lead_to_is_not_mounted() 
     assert_eq!(collector.wait_texts(1), ["started"]);
     std::fs::rename(&unmounted, &containers).expect("a rename");
     assert_eq!(collector.wait_texts(2), ["started", "line 1"]);
-    let said = "containers that were read before are not there";
+    let said = "containers that were read before are missing";
     assert!(!collector.has_logged(said), "{:?}", collector.log());
 }
 

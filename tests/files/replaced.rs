@@ -28,7 +28,7 @@ const SECOND: u64 = 1_000_000_000;
 
 /// What is said while the runtime writes to a file without a name, and after that.
 const REPLACED: &str = "was replaced by hand (an editor, sed -i, mv, rm) while it ran";
-const REPLACED_BEFORE: &str = "was put in the place of its log at ";
+const REPLACED_BEFORE: &str = "replaced its log by hand at ";
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
@@ -483,8 +483,8 @@ fn a_deleted_log_of_every_runtime_is_said_and_counted_once() {
         for lost in [1, 0] {
             let collector = machine.start();
             let (said, gone) = (
-                "does not exist: it was deleted",
-                "is not there any more: it was deleted",
+                "was deleted; its unread lines are lost",
+                "no longer exists: it was deleted",
             );
             collector.wait("a message", |collector| match is_known {
                 true => collector.has_logged(said),

@@ -137,7 +137,7 @@ fn containers_that_were_removed_while_nothing_was_read_are_counted_and_named() {
     let collector = start();
     kept.line("on");
     collector.wait_texts(1);
-    let named = "containers that were read before are not there at this start (1): bbbbbbbbbbbb;";
+    let named = "containers that were read before are missing at this start (1): bbbbbbbbbbbb;";
     assert!(collector.has_logged(named), "{:#?}", collector.log());
     assert_eq!(collector.figures().abandoned.generations, 1);
     let (_, messages) = collector.stop();
@@ -148,7 +148,7 @@ fn containers_that_were_removed_while_nothing_was_read_are_counted_and_named() {
     let collector = start();
     kept.line("and on");
     collector.wait_texts(1);
-    assert!(!collector.has_logged("not there at this start"));
+    assert!(!collector.has_logged("missing at this start"));
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn a_pod_that_was_removed_with_an_open_line_while_nothing_was_read_is_counted() 
     fs::remove_dir_all(log.dir.parent().unwrap()).unwrap();
     let collector = start();
     collector.wait("the message", |collector| {
-        collector.has_logged("are not there at this start (1)")
+        collector.has_logged("are missing at this start (1)")
     });
     assert_eq!(collector.figures().abandoned.generations, 1);
 }

@@ -71,6 +71,7 @@ impl Container {
     ) -> Next {
         let (now, key) = (around.now, around.key);
         let of = self.found().runtime_id();
+        let is_left = !self.is_gone && self.about.writes_to_journal() == Some(false);
         let Some(journaled) = self.log.journaled_mut() else {
             return Next::OnNotice { has_read: false };
         };
@@ -104,6 +105,8 @@ impl Container {
                 Progress::More => return Next::Now,
                 Progress::Stalled => return Next::Cycle,
                 Progress::Failed => return Next::At(now + RETRY_INTERVAL),
+                // Its driver was changed: where that of now writes is read next.
+                Progress::End if is_left => return Next::Look,
                 Progress::End => {}
             }
         }

@@ -10,6 +10,7 @@ use crate::source::file::known::{is_later_copy, is_same, Head, KnownFile};
 use crate::source::file::listing::ListedFile;
 use crate::source::file::open_files::OpenFiles;
 use crate::source::file::search::{Search, Sought};
+use crate::source::file::successor::is_extract;
 
 /// What copytruncate left of a file that was truncated.
 #[derive(Default)]
@@ -43,13 +44,16 @@ pub fn unread_copies(
     let Some(head) = held.head_now()? else {
         return Ok(copies);
     };
-    for file in listed[..place].iter().rev() {
+    for (index, file) in listed[..place].iter().enumerate().rev() {
         let of_copy = Head::of(file);
         let Some(copy) = of_copy.read()? else {
             continue;
         };
         if files.knows(file, &of_copy)? {
             break;
+        }
+        if is_extract(listed, index)? {
+            continue;
         }
         // While the copy matches the start of the file, the file has not been truncated yet.
         if copies.files.is_empty() && head.starts_with(copy) {

@@ -48,6 +48,8 @@ pub struct Generation {
     pub run: u32,
     /// The file's identity.
     pub id: FileId,
+    /// It was opened under a name that the runtime did not give it.
+    pub is_renamed: bool,
     /// The name it was opened under; a rotation may have changed it since.
     pub path: PathBuf,
     base: Arc<Base>,
@@ -103,6 +105,7 @@ impl Generation {
             return Err(io::ErrorKind::NotFound.into());
         }
         generation.run = file.rank.run;
+        generation.is_renamed = file.is_renamed;
         Ok(generation)
     }
 
@@ -112,6 +115,7 @@ impl Generation {
             number,
             run: 0,
             id,
+            is_renamed: false,
             path: path.to_path_buf(),
             base: Arc::clone(path.base()),
             content,

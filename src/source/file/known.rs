@@ -30,6 +30,8 @@ pub struct KnownFile {
     pub fingerprint: Fingerprint,
     /// Where it ended when it was read to its end, and the bytes before that; `None` if it was not.
     end: Option<(u64, Marker)>,
+    /// It was read under a name that the runtime did not give it: it may be an extract of a later one.
+    is_renamed: bool,
 }
 
 impl KnownFile {
@@ -39,6 +41,7 @@ impl KnownFile {
             id: file.id,
             fingerprint: file.fingerprint(),
             end: None,
+            is_renamed: file.is_renamed,
         }
     }
 
@@ -57,13 +60,17 @@ impl KnownFile {
             id,
             fingerprint: Fingerprint::of(head),
             end: None,
+            is_renamed: false,
         }
     }
 
     /// A listed file that is not to be read, by its head.
     pub fn skipped(head: &Head<'_>) -> io::Result<KnownFile> {
         let bytes = head.read()?.unwrap_or_default();
-        Ok(KnownFile::unread(head.file.id, bytes))
+        Ok(KnownFile {
+            is_renamed: head.file.is_renamed,
+            ..KnownFile::unread(head.file.id, bytes)
+        })
     }
 
     /// Opens the file behind what was read of it, if somebody has given it the name of the log again,
@@ -88,7 +95,8 @@ impl KnownFile {
     /// Whether a file that begins with `head` begins with the first entry of this one, or with one of
     /// the same time that looks the same.
     fn has_first_of(&self, head: &[u8]) -> bool {
-        self.fingerprint.matches(head) && has_entry(&head[..self.fingerprint.length as usize])
+        let is_alike = !self.is_renamed && self.fingerprint.matches(head);
+        is_alike && has_entry(&head[..self.fingerprint.length as usize])
     }
 }
 
@@ -249,7 +257,7 @@ pub fn begins_like_later(file: &Head<'_>, later: &[Head<'_>]) -> io::Result<bool
 }
 
 /// Whether a file was certainly made before another one.
-fn is_older(one: FileId, other: FileId) -> bool {
+pub fn is_older(one: FileId, other: FileId) -> bool {
     one.birth != 0 && one.birth < other.birth
 }
 

@@ -9,7 +9,7 @@ use crate::source::file::known::{begins_like_later, Head, KnownFile};
 use crate::source::file::listing::ListedFile;
 use crate::source::file::losses::Losses;
 use crate::source::file::open_files::OpenFiles;
-use crate::source::file::successor::{successor_of, Successor};
+use crate::source::file::successor::{is_extract, successor_of, Successor};
 
 /// Opens the listed files from `first` on, which gets this number, and notes those before it.
 /// `front` is the first one, if it is open already. A copy of what is opened is not noted: it may
@@ -32,6 +32,8 @@ pub fn open_from(
         let later = &heads[if is_before { current } else { index + 1 }..];
         if (is_before || front.is_none()) && begins_like_later(&heads[index], later)? {
             // Left out.
+        } else if !is_before && is_extract(listed, index)? {
+            // Left out, too.
         } else if is_before {
             files.seen.remember(KnownFile::skipped(&heads[index])?);
         } else if let Some(successor) = successor_at(listed, index, &files)? {

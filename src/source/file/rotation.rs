@@ -23,7 +23,7 @@ use crate::source::file::opening::open_or_pass;
 use crate::source::file::replaced::Copied;
 use crate::source::file::search::Search;
 pub use crate::source::file::start::Start;
-use crate::source::file::successor::{successor_of, Successor};
+use crate::source::file::successor::{is_extract_of, successor_of};
 
 mod first;
 mod held;
@@ -176,12 +176,10 @@ impl Rotation {
                     None => continue,
                     again => again,
                 },
+                // A copy, which may get the name of the log.
+                (None, Some(newest)) if is_extract_of(newest, file)? => continue,
                 (None, Some(newest)) if file.is_current() || file.is_renamed => {
                     match successor_of(newest, file)? {
-                        // A copy, which may get the name of the log.
-                        Some(Successor::After(copy)) if file.is_renamed && !copy.has_more_now() => {
-                            continue
-                        }
                         Some(successor) => Some(successor.into_file()),
                         None => open_or_pass(file, losses, link)?,
                     }

@@ -15,6 +15,7 @@ use crate::runtime::file::{is_permanent, stat_file};
 use crate::source::file::content::{have_same, have_same_before};
 use crate::source::file::cut::{part_of, time_of_first};
 use crate::source::file::generation::Generation;
+use crate::source::file::known::is_older;
 use crate::source::file::listing::ListedFile;
 
 /// A file that has the content of the one being read.
@@ -79,6 +80,38 @@ pub fn successor_of(held: &Generation, file: &ListedFile) -> io::Result<Option<S
     // A line that is longer than the head may be the first of several files.
     let is_it = is_alike && time_of_first(held.file())? == time_of_first(next.file())?;
     Ok(is_it.then_some(Successor::Changed(next)))
+}
+
+/// Whether somebody has made a listed file of a part of `held`, and it has nothing else.
+pub fn is_extract_of(held: &Generation, file: &ListedFile) -> io::Result<bool> {
+    if !file.is_renamed || is_older(file.id, held.id) {
+        return Ok(false);
+    }
+    Ok(match successor_of(held, file)? {
+        Some(Successor::After(extract)) => !extract.has_more_now(),
+        _ => false,
+    })
+}
+
+/// Whether somebody has put a part of the log beside it: of the file of the runtime's that is listed
+/// before it or behind it.
+pub fn is_extract(listed: &[ListedFile], index: usize) -> io::Result<bool> {
+    if !listed[index].is_renamed {
+        return Ok(false);
+    }
+    let is_original = |file: &&ListedFile| !file.is_renamed && !file.rank.is_gzip;
+    let before = listed[..index].iter().rev().find(is_original);
+    let behind = listed[index + 1..].iter().find(is_original);
+    for original in before.into_iter().chain(behind) {
+        let is_it = match Generation::open_listed(original) {
+            Err(error) if is_permanent(&error) => false,
+            held => is_extract_of(&held?, &listed[index])?,
+        };
+        if is_it {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 #[cfg(test)]

@@ -34,6 +34,15 @@ pub enum Step {
     End,
 }
 
+/// What is not tried again, and counts as missing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct GivenUp {
+    /// This entry.
+    pub entry: Option<JournalPlace>,
+    /// Entries that have no place.
+    pub without_place: bool,
+}
+
 /// A scan of the journal.
 pub struct Scan {
     journal: Box<dyn Journal>,
@@ -46,8 +55,10 @@ pub struct Scan {
     of: Option<ContainerId>,
     /// The last entry of each sequence, of all that were stepped to.
     last: Vec<JournalPlace>,
-    /// Entries between those that were stepped to, which are not in the journal.
+    /// Entries between those that were stepped to, which are not in the journal or cannot be read.
     missing: u64,
+    /// The entry whose fields could not be read.
+    failed: Option<JournalPlace>,
 }
 
 impl Scan {
@@ -72,6 +83,7 @@ impl Scan {
             of: of.copied(),
             last: Vec::new(),
             missing: 0,
+            failed: None,
         })
     }
 
@@ -97,7 +109,11 @@ impl Scan {
     fn read_fields(&mut self) -> io::Result<()> {
         self.fields.clear();
         let fields = &mut self.fields;
-        self.journal.fields(&mut |field| fields.take(field))
+        let read = self.journal.fields(&mut |field| fields.take(field));
+        if read.is_err() {
+            self.failed = self.journal.place().ok();
+        }
+        read
     }
 
     /// Steps to the next entry of a container, for no longer than until `until`.
@@ -206,19 +222,30 @@ impl Scan {
         self.fields.entry(place.time())
     }
 
-    /// Steps over everything up to `at`, and over this number of entries after it, which could
-    /// not be read.
-    pub fn pass_over(&mut self, at: &JournalPlace, mut unreadable: u32) -> io::Result<()> {
-        while self.journal.step()? {
-            let is_known = self.journal.place()?.is_within(at);
-            if !is_known && unreadable == 0 {
-                self.is_ahead = true;
-                break;
-            }
-            unreadable -= u32::from(!is_known);
-        }
+    /// Steps over everything up to `at`, and over what is given up after it.
+    pub fn pass_over(&mut self, at: &JournalPlace, given_up: &GivenUp) -> io::Result<()> {
         self.at = Some(*at);
+        while self.journal.step()? {
+            match self.journal.place() {
+                Ok(place) if place.is_within(at) => {}
+                Ok(place) if given_up.entry == Some(place) => {
+                    self.at = Some(place);
+                    self.missing += 1;
+                }
+                Ok(_) => {
+                    self.is_ahead = true;
+                    return Ok(());
+                }
+                Err(_) if given_up.without_place => self.missing += 1,
+                Err(error) => return Err(error),
+            }
+        }
         Ok(())
+    }
+
+    /// The entry whose fields could not be read, if that is what failed last.
+    pub fn failed(&self) -> Option<JournalPlace> {
+        self.failed
     }
 
     /// The last entry that was read.

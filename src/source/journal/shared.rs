@@ -275,6 +275,8 @@ impl SharedJournal {
             link,
             &mut |_, place, scan| take(place, scan),
         );
+        let entries = own.scan.as_mut().map_or(0, Scan::take_missing);
+        self.losses.missing(entries, link);
         self.own = own;
         if matches!(read, Progress::End | Progress::Failed) {
             // The next one begins where this container then is.
@@ -325,6 +327,7 @@ impl SharedJournal {
         link: &Link,
         take: &mut dyn FnMut(&ContainerId, JournalPlace, &mut Scan),
     ) -> io::Result<Progress> {
+        let given_up = resumed.given_up();
         let scan = match &mut resumed.scan {
             Some(scan) => scan,
             none => {
@@ -333,8 +336,7 @@ impl SharedJournal {
                 let to = resumed.at.map_or(from, Seek::To);
                 let mut scan = Scan::begin(self.open()?, of.as_ref(), to)?;
                 if let Some(at) = &resumed.at {
-                    // The first failure may have passed.
-                    scan.pass_over(at, resumed.failures.saturating_sub(1))?;
+                    scan.pass_over(at, &given_up)?;
                 }
                 none.insert(scan)
             }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::pipeline::assembler::Assembler;
 use crate::source::describe::Description;
 use crate::source::file::rotation::Start;
@@ -36,6 +37,7 @@ impl LogSource {
                 released.unwrap_or(**begun)
             }
             Source::Journal { journaled, .. } => {
+                self.places.is_journal_read |= journaled.is_live;
                 let found = about.found();
                 around.journal.leave(&found.runtime_id(), around.key);
                 journaled.hand_over(around.link)
@@ -88,6 +90,32 @@ impl LogSource {
             }
             Err(error) => self.report_failure(around.link, &error),
         }
+    }
+
+    /// The driver was changed from `journald` to another one: what the journal still has is read first.
+    /// Returns whether it is.
+    pub(super) fn reads_rest_of_journal(
+        &mut self,
+        about: &Description,
+        around: &mut Surroundings<'_>,
+    ) -> bool {
+        let resumes_there = match &self.source {
+            Source::Journal { journaled, .. } => !journaled.is_live,
+            Source::Files { tailer, .. } => {
+                let Start::Saved(saved) = tailer.start() else {
+                    return false;
+                };
+                let is_there = |stream: &StreamCheckpoint| !stream.journal.is_none();
+                !tailer.is_open() && !self.places.is_journal_read && saved.iter().any(is_there)
+            }
+            Source::Api { .. } => false,
+        };
+        let is_left = about.writes_to_journal() == Some(false);
+        if !resumes_there || !is_left || around.journal.probe(around.now).is_err() {
+            return false;
+        }
+        self.go_to_journal(about, around);
+        matches!(self.source, Source::Journal { .. })
     }
 
     /// Reads the journal from now on, unless it is read already.

@@ -39,6 +39,8 @@ pub struct Places {
     pub is_replaced: bool,
     /// The file of the checkpoint was deleted, and that was reported.
     is_lost: bool,
+    /// The journal was read to its end, if reading was to resume there.
+    pub(super) is_journal_read: bool,
     /// Those that are read in turns, until the last one begins.
     pub(super) turns: Option<Turns>,
 }
@@ -317,7 +319,8 @@ impl LogSource {
         let may_be_known = || self.places.is_resumed && !was_made_after(files, left);
         Start::After {
             saved: *saved,
-            may_repeat: self.places.has_left(files) || may_be_known(),
+            // The driver keeps nothing now, and may be changed back.
+            may_repeat: files == left || self.places.has_left(files) || may_be_known(),
         }
     }
 

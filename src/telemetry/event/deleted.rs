@@ -8,13 +8,13 @@ use crate::telemetry::level::Level;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum DeletedEvent {
-    #[error("container {name} ({short_id}) runs, and its log {} does not exist: it was deleted; lines of it that were not read are lost, and further ones are in no file until the container is started again", path.display())]
+    #[error("container {name} ({short_id}) is running, but its log {} was deleted; its unread lines are lost, and new lines are in no file until the container is started again", path.display())]
     RunningLog {
         name: String,
         short_id: String,
         path: PathBuf,
     },
-    #[error("container {name} ({short_id}): its log {} is not there any more: it was deleted while nothing was read, or its folder is mounted over; lines of it that were not delivered before are lost, unless it comes back", path.display())]
+    #[error("container {name} ({short_id}): its log {} no longer exists: it was deleted while nothing was read, or its folder is mounted over; its lines that were not delivered are lost, unless it comes back", path.display())]
     Log {
         name: String,
         short_id: String,
@@ -35,13 +35,13 @@ pub enum DeletedEvent {
         bytes: u64,
         reason: String,
     },
-    #[error("container {name} ({short_id}): its log {} was replaced by hand (an editor, sed -i, mv, rm) while it ran: the runtime writes on to the file that was there before, which nobody can open; its lines are lost until the container is started again or its log is rotated", path.display())]
+    #[error("container {name} ({short_id}): its log {} was replaced by hand (an editor, sed -i, mv, rm) while it ran: the runtime still writes to the file that it replaced, which nobody can open; those lines are lost until the container is started again or its log is rotated", path.display())]
     Replaced {
         name: String,
         short_id: String,
         path: PathBuf,
     },
-    #[error("container {name} ({short_id}): {} was put in the place of its log at {since}, while nothing was read (an editor, sed -i, cp and mv): what the runtime wrote to the file that was there before, until it opened another one, is lost", path.display())]
+    #[error("container {name} ({short_id}): {} replaced its log by hand at {since}, while nothing was read (an editor, sed -i, cp and mv): what the runtime wrote to the replaced file, until it opened another one, is lost", path.display())]
     ReplacedBefore {
         name: String,
         short_id: String,

@@ -10,6 +10,8 @@ struct Played {
     /// Numbers of entries that cannot be read, and how often not.
     failing: Vec<(u64, u32)>,
     opened: u32,
+    /// So many steps fail from now on, whatever they step to.
+    broken: u32,
     /// When the first one is stepped to, the second one appears before it.
     late: Option<(JournalPlace, JournalPlace)>,
 }
@@ -61,6 +63,10 @@ impl Journal for Handle {
 
     fn step(&mut self) -> io::Result<bool> {
         let mut played = self.played.lock().unwrap();
+        if played.broken > 0 {
+            played.broken -= 1;
+            return Err(io::Error::other("a removed file"));
+        }
         let is_more = self.next < played.entries.len();
         self.next += usize::from(is_more);
         let at = self.next.checked_sub(1).map(|at| played.entries[at]);
@@ -164,6 +170,7 @@ fn a_failure_that_passes_costs_no_entry_and_one_that_stays_costs_its_own() {
         played.failing = vec![(4, 1), (7, u32::MAX)];
     }
     assert_eq!(read(&mut journal, &link), [1, 2, 3, 4, 5, 6, 8, 9]);
+    assert_eq!(link.accounts.total().abandoned.generations, 1);
     // What was removed meanwhile is not taken for what could not be read.
     {
         let mut played = library.0.lock().unwrap();
@@ -172,6 +179,19 @@ fn a_failure_that_passes_costs_no_entry_and_one_that_stays_costs_its_own() {
     }
     journal.all.scan = None;
     assert_eq!(read(&mut journal, &link), [20, 21, 22]);
+}
+
+/// They are no entry's, and so cost none.
+#[test]
+fn several_failures_in_a_row_cost_nothing_if_they_pass() {
+    let library = Library::default();
+    let (mut journal, link) = (joined(&library), link());
+    library.0.lock().unwrap().entries = (1..=3).map(place).collect();
+    assert_eq!(read(&mut journal, &link), [1, 2, 3]);
+    library.0.lock().unwrap().entries.extend([4, 5].map(place));
+    library.0.lock().unwrap().broken = 3;
+    assert_eq!(read(&mut journal, &link), [4, 5]);
+    assert_eq!(link.accounts.total().abandoned.generations, 0);
 }
 
 #[test]
