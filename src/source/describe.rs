@@ -245,11 +245,6 @@ impl Description {
         self.template.metadata.is_running && self.driver().is_some_and(LogDriver::has_own_file)
     }
 
-    /// Whether the files of its runtime say that it runs.
-    pub fn is_said_to_run(&self) -> bool {
-        self.runtime.last_run(&self.found).is_running == Some(true)
-    }
-
     /// How long it has been known.
     pub fn age(&self, now: Instant) -> Duration {
         now.duration_since(self.first_seen)
