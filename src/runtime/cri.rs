@@ -30,6 +30,7 @@ use crate::runtime::cri::docker_links::DockerLinks;
 use crate::runtime::cri::paths::{key, rank_by_run, run_of_renamed, Place, PlaceKind, PodName};
 use crate::runtime::docker::{read_last_run, read_metadata, CONFIG_FILE};
 use crate::runtime::docker_roots::Roots;
+use crate::runtime::file::stat_path;
 use crate::runtime::folder_stamp::{stamp, FolderStamp};
 use crate::runtime::id::ContainerId;
 use crate::runtime::last_run::LastRun;
@@ -130,17 +131,36 @@ impl Cri {
     /// The name of the link in `containers/` that points to a log, if it exists.
     fn link_name(&self, place: &Place<'_>, run: u32) -> Option<String> {
         let target = place.log(run);
+        let mut links = self.links_of(place)?.into_iter();
+        let link = links.find(|(_, path)| path.ends_with(&target));
+        link.map(|(name, _)| name)
+    }
+
+    /// The links in `containers/` that may be of a container, and where they lead.
+    fn links_of(&self, place: &Place<'_>) -> Option<Vec<(String, PathBuf)>> {
         let begins = PodName::of_folder(place.pod).link_begins(place.container);
         let names = self.link_names()?;
         let first = names.partition_point(|name| *name < begins);
-        let mut candidates = names[first..]
+        let candidates = names[first..]
             .iter()
             .take_while(|name| name.starts_with(&begins));
-        let leads_here = |name: &&String| {
-            std::fs::read_link(self.links_dir().join(name))
-                .is_ok_and(|path| path.ends_with(&target))
-        };
-        candidates.find(leads_here).cloned()
+        let target = |name: &String| std::fs::read_link(self.links_dir().join(name)).ok();
+        let links = candidates.filter_map(|name| Some((name.clone(), target(name)?)));
+        Some(links.collect())
+    }
+
+    /// When the kubelet made the newest link to a log of a container: right after the start of the
+    /// run, whose log is older. Whether it runs, nothing says.
+    fn last_start(&self, place: &Place<'_>) -> Option<u64> {
+        let links = self.links_of(place)?.into_iter();
+        let births = links.filter_map(|(name, path)| {
+            path.ends_with(place.log(place.run_of(&path)?))
+                .then_some(())?;
+            let link = self.links_dir().join(name);
+            let (id, _) = stat_path(&link.into()).ok()?;
+            Some(id.birth).filter(|birth| *birth > 0)
+        });
+        births.max()
     }
 
     /// All names in `containers/`, sorted; `None` if it cannot be read.
@@ -318,14 +338,16 @@ impl Runtime for Cri {
         Ok(None)
     }
 
-    /// Nothing here says, but of a container of Docker's.
     fn last_run(&self, found: &Found) -> LastRun {
         match Place::of(&found.origin) {
             Some(Place {
                 kind: PlaceKind::Link { .. },
                 ..
             }) => read_last_run(found),
-            _ => LastRun::default(),
+            place => LastRun {
+                started: place.and_then(|place| self.last_start(&place)),
+                ..LastRun::default()
+            },
         }
     }
 

@@ -53,6 +53,9 @@ pub struct Container {
     pub is_remote: bool,
     /// It was removed: it is no longer listed, or its folder is missing.
     pub is_gone: bool,
+    /// It is in another folder, too: where its own is missing, the next list tells whether it was
+    /// removed.
+    pub has_copy: bool,
     /// It is no longer listed and was not removed: the open files of its log are read on.
     pub is_hidden: bool,
 }
@@ -79,6 +82,7 @@ impl Container {
             root,
             is_remote: false,
             is_gone: false,
+            has_copy: false,
             is_hidden: false,
         }
     }
@@ -214,7 +218,7 @@ impl Container {
             self.log.look(&self.about, around);
         }
         if choose::reads_files(around.config, self.api()) {
-            self.is_gone |= self.is_removed();
+            self.is_gone |= !self.has_copy && self.is_removed();
         }
     }
 

@@ -184,8 +184,7 @@ impl Description {
 
     /// Whether its driver writes to systemd's journal; `None` if that is unknown.
     pub fn writes_to_journal(&self) -> Option<bool> {
-        let driver = self.driver.driver.as_ref()?;
-        Some(driver.name == JOURNALD_DRIVER)
+        Some(self.driver()?.name == JOURNALD_DRIVER)
     }
 
     /// Whether it is known what its records contain.
@@ -243,13 +242,7 @@ impl Description {
 
     /// Whether it runs with a driver that writes a file as soon as there is a line.
     pub fn writes_files_now(&self) -> bool {
-        let driver = self.driver.driver.as_ref();
-        self.template.metadata.is_running && driver.is_some_and(LogDriver::has_own_file)
-    }
-
-    /// Whether the files of its runtime say that it runs.
-    pub fn is_said_to_run(&self) -> bool {
-        self.runtime.last_run(&self.found).is_running == Some(true)
+        self.template.metadata.is_running && self.driver().is_some_and(LogDriver::has_own_file)
     }
 
     /// How long it has been known.

@@ -406,13 +406,14 @@ fn decide(
     around: &mut Surroundings<'_>,
 ) -> (Choice, bool) {
     let (journal, now) = (RefCell::new(&mut *around.journal), around.now);
+    let runs = || about.runtime().last_run(about.found()).is_running == Some(true);
     let facts = Facts {
         runtime: about.runtime(),
         found: about.found(),
         config: around.config,
         driver: about.driver(),
         is_running: about.template().metadata.is_running,
-        is_said_to_run: files.is_without_current() && about.is_said_to_run(),
+        is_said_to_run: files.is_without_current() && runs(),
         files,
         journal: &|| journal.borrow_mut().probe(now),
     };

@@ -178,7 +178,7 @@ fn the_folder_that_was_read_whole_is_removed_and_none_of_it_is_lost() {
             collector.wait_texts(lines_since),
             lines(20..20 + lines_since)
         );
-        assert_eq!(collector.figures().losses(), None, "{:?}", collector.log());
+        assert_eq!(collector.figures().losses(), None);
         collector.stop();
     }
 }

@@ -516,6 +516,8 @@ fn a_log_that_is_renamed_and_has_a_copy_in_its_place_is_read_on_under_its_new_na
         "mv $L $L.keep; cp $L.keep x; mv x $L",
         "mv $L $L.1; cp $L.1 x; mv x $L",
         "mv $L $L.1; tail -n20 $L.1 > x; mv x $L",
+        "mv $L $L.1; head -n30 $L.1 > $L; tail -n30 $L.1 >> $L",
+        "mv $L $L.keep; tail -n20 $L.keep | head -n9 > $L; tail -n11 $L.keep >> $L",
     ] {
         for is_before in [true, false] {
             let root = DockerRoot::new();

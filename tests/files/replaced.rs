@@ -42,6 +42,8 @@ enum Kind {
 
 use Kind::{Docker, DockersCache, DockersLocal, Nerdctl, Pod, Podman};
 
+const ALL: [Kind; 6] = [Docker, DockersLocal, DockersCache, Podman, Nerdctl, Pod];
+
 /// A machine with a container that runs, whose entries have the times at which they are written.
 struct Machine {
     kind: Kind,
@@ -60,6 +62,16 @@ fn now() -> u64 {
 fn open(log: &Path) -> File {
     let mut options = OpenOptions::new();
     options.append(true).create(true).open(log).unwrap()
+}
+
+/// Plays with each of them at the same time: most of it is waiting.
+fn with_each(kinds: &[Kind], play: impl Fn(Kind) + Sync) {
+    let play = &play;
+    std::thread::scope(|scope| {
+        for kind in kinds {
+            scope.spawn(move || play(*kind));
+        }
+    });
 }
 
 /// Until files that are made now are older than all times so far.
@@ -294,10 +306,47 @@ fn a_replaced_log_of_a_pod_is_said_counted_and_checked() {
     a_replaced_log_is_said_counted_and_checked(Pod);
 }
 
+/// `rm` and `touch`.
+#[test]
+fn a_log_that_was_made_empty_of_every_runtime_is_said_counted_and_checked() {
+    with_each(&ALL, |kind| {
+        let mut machine = Machine::new(kind);
+        machine.write(0..10);
+        machine.read(0..10);
+        pause();
+        fs::remove_file(&machine.log).unwrap();
+        fs::write(&machine.log, "").unwrap();
+        machine.write(10..15);
+        for lost in [1, 0] {
+            let collector = machine.start();
+            collector.wait("a message", |collector| collector.has_logged(REPLACED));
+            collector.wait("the count", |collector| {
+                collector.metric("containers_unread") == 1.0
+            });
+            stopped(collector, lost);
+        }
+        let (page, is_all_read) = machine.check();
+        let found = page.contains("its log was replaced by hand while it ran");
+        assert!(found && !is_all_read, "{kind:?} {page}");
+    });
+}
+
+/// A container that writes nothing has an empty log.
+#[test]
+fn a_log_that_is_empty_from_the_start_is_not_taken_for_replaced() {
+    with_each(&ALL, |kind| {
+        let machine = Machine::new(kind);
+        pause();
+        pause();
+        let (page, _) = machine.check();
+        assert!(!page.contains("replaced by hand"), "{kind:?} {page}");
+    });
+}
+
 /// What was written in between is in no file, and nothing but the position tells.
 #[test]
 fn a_log_that_was_replaced_and_then_opened_anew_or_rotated_is_said_and_counted_once() {
-    for kind in [Docker, DockersLocal, DockersCache, Podman, Nerdctl, Pod] {
+    with_each(&ALL, |kind| {
         for is_rotated in [true, false] {
             let mut machine = Machine::new(kind);
             machine.write(0..10);
@@ -327,7 +376,7 @@ fn a_log_that_was_replaced_and_then_opened_anew_or_rotated_is_said_and_counted_o
             let (page, _) = machine.check();
             assert!(!page.contains("replaced by hand"), "{kind:?} {page}");
         }
-    }
+    });
 }
 
 /// It was edited while the container did not run, or was copied with its folder.
@@ -360,7 +409,7 @@ fn a_copy_of_a_log_to_which_nobody_wrote_is_no_loss() {
 
 #[test]
 fn a_folder_that_was_copied_under_a_running_container_is_no_loss() {
-    for kind in [Docker, DockersLocal, DockersCache, Podman, Nerdctl, Pod] {
+    with_each(&ALL, |kind| {
         let mut machine = Machine::new(kind);
         machine.write(0..10);
         machine.read(0..10);
@@ -385,14 +434,14 @@ fn a_folder_that_was_copied_under_a_running_container_is_no_loss() {
         let collector = machine.start();
         assert_eq!(collector.wait_texts(5), numbers(10..15), "{kind:?}");
         stopped(collector, 0);
-    }
+    });
 }
 
 /// A logger that does not block may be behind, and a full disk may leave the new file empty.
 #[test]
 fn a_file_that_a_rotation_made_is_not_taken_for_replaced() {
     for is_empty in [true, false] {
-        for kind in [Docker, DockersLocal, Podman, Nerdctl, Pod] {
+        with_each(&[Docker, DockersLocal, Podman, Nerdctl, Pod], |kind| {
             let mut machine = Machine::new(kind);
             machine.write(0..10);
             machine.read(0..10);
@@ -409,14 +458,14 @@ fn a_file_that_a_rotation_made_is_not_taken_for_replaced() {
             pause();
             let (page, _) = machine.check();
             assert!(!page.contains("replaced by hand"), "{kind:?} {page}");
-        }
+        });
     }
 }
 
 /// The runtime writes on, and makes no new file until the container is started again.
 #[test]
 fn a_deleted_log_of_every_runtime_is_said_and_counted_once() {
-    for kind in [Docker, DockersLocal, DockersCache, Podman, Nerdctl, Pod] {
+    with_each(&ALL, |kind| {
         let mut machine = Machine::new(kind);
         machine.write(0..10);
         machine.read(0..10);
@@ -448,13 +497,13 @@ fn a_deleted_log_of_every_runtime_is_said_and_counted_once() {
         let collector = machine.start();
         assert_eq!(collector.wait_texts(5), numbers(20..25), "{kind:?}");
         stopped(collector, 0);
-    }
+    });
 }
 
 /// Rotated again and again while nothing was read.
 #[test]
 fn rotations_of_every_runtime_are_no_loss() {
-    for kind in [Docker, DockersLocal, Podman, Nerdctl, Pod] {
+    with_each(&[Docker, DockersLocal, Podman, Nerdctl, Pod], |kind| {
         let mut machine = Machine::new(kind);
         machine.write(0..5);
         machine.read(0..5);
@@ -483,13 +532,13 @@ fn rotations_of_every_runtime_are_no_loss() {
         assert_eq!(collector.wait_texts(20), numbers(5..25), "{kind:?}");
         let messages = stopped(collector, 0);
         assert!(!says(&messages, "missing"), "{kind:?} {messages:#?}");
-    }
+    });
 }
 
 /// Runs of a container of a pod, and rotated files of nerdctl, have numbers, too.
 #[test]
 fn a_number_that_is_missing_of_a_pod_or_nerdctl_is_counted() {
-    for kind in [Nerdctl, Pod] {
+    with_each(&[Nerdctl, Pod], |kind| {
         let mut machine = Machine::new(kind);
         machine.write(0..5);
         machine.read(0..5);
@@ -524,5 +573,5 @@ fn a_number_that_is_missing_of_a_pod_or_nerdctl_is_counted() {
             machine.log.with_file_name(missing).display()
         );
         assert!(says(&messages, &said), "{kind:?} {messages:#?}");
-    }
+    });
 }

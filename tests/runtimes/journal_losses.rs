@@ -195,9 +195,11 @@ fn a_silent_container_is_not_said_to_have_lost_what_was_read_before_a_stop() {
     let (busy, _other) = journaled(&root, 'b');
     let db = root.path().join("positions.db").display().to_string();
     let mut dockerd = journald.writer("dockerd", 0);
-    write_lines(&mut dockerd, &silent, 0..1);
     for run in 0..3 {
         let collector = start(&root, &journald, &[("DB", &db)]);
+        write_lines(&mut dockerd, &silent, 2000 + run..2001 + run);
+        let its = format!("line {}", 2000 + run);
+        collector.wait("its line", |collector| collector.texts().contains(&its));
         write_lines(&mut dockerd, &busy, run * 100..run * 100 + 100);
         let last = format!("line {}", run * 100 + 99);
         collector.wait("all lines", |collector| collector.texts().contains(&last));

@@ -6,10 +6,10 @@ use test_kit::collector::Collector;
 use test_kit::docker_root::DockerRoot;
 use test_kit::journald::Journald;
 use test_kit::podman_storage::{PodmanStorage, Start};
+use test_kit::skip;
 use test_kit::tail_containers::program;
-use test_kit::{skip, wait_until};
 
-use crate::journal::{await_entry, journaled, write_lines, PATIENCE};
+use crate::journal::{await_entry, journaled, write_lines};
 
 /// Of the first user of a machine.
 const ADA: u32 = 1000;
@@ -98,7 +98,6 @@ fn a_daemon_in_a_namespace_of_the_journal_is_read() {
     let (id, _container) = journaled(&root, 'a');
     let mut dockerd = journald.writer("dockerd", 0);
     write_lines(&mut dockerd, &id, 0..3);
-    wait_until(PATIENCE, "a file", || !journald.files().is_empty());
     let files = journald.files();
     let folders: Vec<&Path> = files.iter().filter_map(|file| file.parent()).collect();
     let [folder, ..] = folders[..] else {

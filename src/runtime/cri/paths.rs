@@ -55,6 +55,16 @@ impl<'a> Place<'a> {
             PlaceKind::Folder | PlaceKind::Link { .. } => format!("{pod}/{container}/{run}.log"),
         })
     }
+
+    /// The run in the name of a log.
+    pub fn run_of(&self, log: &Path) -> Option<u32> {
+        let name = log.file_name()?.to_str()?.strip_suffix(".log")?;
+        let run = match self.kind {
+            PlaceKind::Shared => name.rsplit_once('_')?.1,
+            PlaceKind::Folder | PlaceKind::Link { .. } => name,
+        };
+        run.parse().ok()
+    }
 }
 
 /// The namespace, name and uid of a pod; empty where unknown.

@@ -36,10 +36,12 @@ impl Container {
             return false;
         };
         if !journaled.is_live {
+            journaled.pass(place, scan);
             return false;
         }
         if waits {
             journaled.is_behind();
+            journaled.pass(place, scan);
             return true;
         }
         let bytes = journaled.take(place, scan, config.partial_max_size, link);
@@ -96,8 +98,13 @@ impl Container {
             journaled.push(context.link);
             self.rate.has_read(bytes, now);
             if progress == Progress::End {
-                journaled.has_caught_up();
-                journaled.is_read_up_to(around.journal.turned_over(), context.link);
+                match journaled.has_caught_up() {
+                    Some(place) => around.journal.go_back(place),
+                    None => {
+                        let ends = around.journal.turned_over();
+                        journaled.is_read_up_to(ends, context.link);
+                    }
+                }
             } else {
                 journaled.is_behind();
             }

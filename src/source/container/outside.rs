@@ -35,6 +35,7 @@ impl Container {
 
     /// Whether its runtime says that it runs.
     pub fn is_said_to_run(&self) -> bool {
-        !self.is_gone && self.about.is_said_to_run()
+        let last_run = self.about.runtime().last_run(self.found());
+        !self.is_gone && last_run.is_running == Some(true)
     }
 }

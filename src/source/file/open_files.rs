@@ -11,7 +11,7 @@ use crate::source::file::generation::Generation;
 use crate::source::file::generation::HeldFile;
 use crate::source::file::known::{is_held, is_hole, Head, KnownFile, KnownFiles};
 use crate::source::file::listing::ListedFile;
-use crate::source::file::successor::{successor_of, Successor};
+use crate::source::file::successor::{follows, successor_of, Successor};
 
 /// The open files of one log.
 #[derive(Default)]
@@ -88,6 +88,31 @@ impl OpenFiles {
         next.number = self.next_number;
         self.next_number += 1;
         self.open.push_back(next);
+    }
+
+    /// The front file is read to its end, and the next one has content, of which nothing was read. Before
+    /// reading goes on there, moves it behind what both have: it may have been copied from the front file
+    /// since it was opened. Returns whether it has nothing else, or not all of that yet, so that the front
+    /// file is the one that is written.
+    pub fn next_is_copy(&mut self) -> io::Result<bool> {
+        let (Some(front), Some(next)) = (self.open.front(), self.open.get(1)) else {
+            return Ok(false);
+        };
+        if next.bytes_read() > 0 || next.plain_file().is_none() {
+            return Ok(false);
+        }
+        let Some(successor) = follows(front, next.restarted(next.number)?)? else {
+            return Ok(false);
+        };
+        let (end, successor) = (front.resume_here().marker, successor.into_file());
+        let (here, repeats) = (successor.resume_here(), successor.repeats);
+        let Some(next) = self.open.get_mut(1) else {
+            return Ok(false);
+        };
+        next.repeats = repeats;
+        let is_moved = next.seek(&here)? == Some(true);
+        let is_whole = here.marker == end;
+        Ok(is_moved && !repeats && (!is_whole || !self.has_next()))
     }
 
     /// Moves the successor of the front file, if there is one, to the offset up to which the

@@ -87,8 +87,7 @@ pub fn is_replaced(log: &LogFiles, run: &Run) -> bool {
         return false;
     }
     let listed = listing::list(log).unwrap_or_default().files;
-    let newest = listed.iter().rfind(|file| !file.is_renamed);
-    let Some(current) = newest.filter(|file| file.is_current()) else {
+    let Some(current) = newest(&listed) else {
         return false;
     };
     if is_after_rotation(current, &listed) || !is_made_by_hand(current, run) {
@@ -103,8 +102,19 @@ pub fn is_replaced(log: &LogFiles, run: &Run) -> bool {
 
 /// Whether [`is_replaced`] may be true in a moment.
 pub fn is_new(log: &LogFiles) -> bool {
-    let stat = log.current().and_then(|path| stat_path(path).ok());
+    let listed = match log.current() {
+        Some(_) => Vec::new(),
+        None => listing::list(log).unwrap_or_default().files,
+    };
+    let path = log.current().or(newest(&listed).map(|file| &file.path));
+    let stat = path.and_then(|path| stat_path(path).ok());
     stat.is_some_and(|(id, size)| size == 0 && !is_old(id))
+}
+
+/// The file that the runtime writes, by its name.
+fn newest(listed: &[ListedFile]) -> Option<&ListedFile> {
+    let newest = listed.iter().rfind(|file| !file.is_renamed);
+    newest.filter(|file| file.is_current())
 }
 
 /// Whether a file was made while the container ran, and has no entry that is later.

@@ -44,13 +44,20 @@ impl Successor {
 
 /// Whether a listed file has the content of `held`, which it follows.
 pub fn successor_of(held: &Generation, file: &ListedFile) -> io::Result<Option<Successor>> {
-    let Some(old) = held.plain_file().filter(|_| !file.rank.is_gzip) else {
+    if held.plain_file().is_none() || file.rank.is_gzip {
         return Ok(None);
-    };
-    let mut next = match Generation::open_listed(file) {
+    }
+    match Generation::open_listed(file) {
         // It is reported when it is to be read.
-        Err(error) if is_permanent(&error) => return Ok(None),
-        opened => opened?,
+        Err(error) if is_permanent(&error) => Ok(None),
+        opened => follows(held, opened?),
+    }
+}
+
+/// The same of a file that is open at its start.
+pub fn follows(held: &Generation, mut next: Generation) -> io::Result<Option<Successor>> {
+    let Some(old) = held.plain_file() else {
+        return Ok(None);
     };
     let Some(new) = next.plain_file().filter(|_| next.run == held.run) else {
         return Ok(None);

@@ -314,6 +314,9 @@ impl Tailer {
                     if let Some(due) = self.rotation.files.lingers_until(grace, context.now) {
                         return Ok(Step::Lingering(due));
                     }
+                    if self.rotation.files.next_is_copy()? {
+                        return Ok(Step::AtEnd { has_read: false });
+                    }
                     let run = self.run();
                     self.finish_front(context)?;
                     // The next file belongs to another run, whose records have other fields.

@@ -37,17 +37,21 @@ impl Fleet {
             .choose(&mut listed, &first, others, &self.roots, read);
         self.is_any_expected = false;
         for it in listed {
-            match self.keys.get(&it.found.id) {
+            let id = it.found.id;
+            match self.keys.get(&id) {
                 Some(&key) => {
-                    let id = it.found.id;
                     if !self.meet_again(key, it.root, it.found, turn) {
                         first.remove(&id);
                     }
                 }
                 // A container that has come back is added once all queued batches of its
                 // earlier life are accepted: only then is its checkpoint final.
-                None if turn.services.link.is_leaving(&it.found.id) => self.is_any_expected = true,
+                None if turn.services.link.is_leaving(&id) => self.is_any_expected = true,
                 None => self.add_listed(it.root, it.found, it.is_first, turn),
+            }
+            let container = self.keys.get(&id).copied();
+            if let Some(container) = container.and_then(|key| self.containers.get_mut(key)) {
+                container.has_copy = self.copied.has(&id);
             }
         }
         first.into_keys().collect()

@@ -59,6 +59,8 @@ pub struct Journaled {
     last: Option<usize>,
     /// It has caught up, and takes entries of the scan of all containers.
     pub is_live: bool,
+    /// The first and the last entry of it that the scan of all passed before it had caught up.
+    passed: Option<(JournalPlace, JournalPlace)>,
 }
 
 impl Journaled {
@@ -91,6 +93,7 @@ impl Journaled {
             loss: Once::default(),
             last,
             is_live: false,
+            passed: None,
         }
     }
 
@@ -257,11 +260,24 @@ impl Journaled {
         self.last.map(|lines| (lines, self.writer))
     }
 
-    /// It has caught up.
-    pub fn has_caught_up(&mut self) {
+    /// The scan of all containers passes an entry of it, which its own scan is to take.
+    pub fn pass(&mut self, place: JournalPlace, scan: &Scan) {
+        if scan.suppressed().is_some() || scan.sender().is(&self.writer) {
+            let (first, _) = self.passed.unwrap_or((place, place));
+            self.passed = Some((first, place));
+        }
+    }
+
+    /// It has caught up. Returns where the scan of all is to go back to, if that has passed an entry
+    /// that its own did not find: journald lists an entry first, and in the index a moment later.
+    pub fn has_caught_up(&mut self) -> Option<JournalPlace> {
         self.is_live = true;
         self.last = None;
         self.assembler.account().set_unread(0);
+        let taken = self.last_taken();
+        let (first, last) = self.passed.take()?;
+        let back = if taken.is_none() { first } else { taken };
+        (!last.is_within(&taken)).then_some(back)
     }
 
     /// It has not caught up: how much is unread is not known.

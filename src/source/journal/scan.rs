@@ -186,6 +186,16 @@ impl Scan {
         Ok(true)
     }
 
+    /// Goes back to a place: the next steps return what is there and after it once more.
+    pub fn back_to(&mut self, place: JournalPlace) -> io::Result<()> {
+        self.is_ahead = false;
+        let mut last = self.last.iter_mut();
+        if let Some(last) = last.find(|it| it.sequence == place.sequence) {
+            *last = place;
+        }
+        self.journal.seek(Seek::To(place))
+    }
+
     /// Has the first entry after this place count as missing, if another one comes first. For a
     /// scan of all that began in an empty journal.
     pub fn expect_after(&mut self, place: JournalPlace) {

@@ -197,6 +197,14 @@ impl SharedJournal {
         read
     }
 
+    /// Has all be read from this place on once more; those that have taken it pass over it.
+    pub fn go_back(&mut self, place: JournalPlace) {
+        let scan = self.all.scan.as_mut();
+        if scan.is_some_and(|scan| scan.back_to(place).is_err()) {
+            (self.all.scan, self.all.at) = (None, Some(place));
+        }
+    }
+
     /// As [`ends`](SharedJournal::ends), if files were removed or added since this was asked last
     /// and everything was read.
     pub fn take_turn_over(&mut self, read: Progress) -> Option<&[JournalPlace]> {
@@ -349,9 +357,15 @@ impl SharedJournal {
         if let Some(library) = &self.library {
             if has_changed || self.looked.is_none_or(is_due) {
                 self.looked = Some(now);
-                look(&**library, &self.path)?;
+                let folders = look(&**library, &self.path)?.folders;
+                if resumed.note_folders(folders) {
+                    return Ok(Progress::More);
+                }
             }
         }
+        let Some(scan) = &mut resumed.scan else {
+            return Ok(Progress::More);
+        };
         loop {
             if !link.queue.has_space() || link.is_stopping() {
                 return Ok(Progress::Stalled);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
+use fluent_bit_container_logs::ffi::journal::library;
 use rustix::process::{kill_process, Pid, Signal};
 use tempfile::TempDir;
 
@@ -117,12 +118,14 @@ impl Journald {
 
     fn await_socket(&mut self) -> Result<(), String> {
         let socket = self.socket();
-        // Of one that was killed, the socket is still there.
+        // Of one that was killed, the socket is still there. It makes its file after the socket.
         let answers = || {
             let socket = socket.clone();
-            std::os::unix::net::UnixDatagram::unbound()
-                .and_then(|datagram| datagram.connect(socket))
-                .is_ok()
+            let connected = std::os::unix::net::UnixDatagram::unbound()
+                .and_then(|datagram| datagram.connect(socket));
+            let files = self.files();
+            let has_file = files.iter().any(|file| file.ends_with("system.journal"));
+            connected.is_ok() && has_file
         };
         match holds_within(START_DEADLINE, answers) {
             true => Ok(()),
@@ -167,6 +170,8 @@ impl Journald {
             let files = self.files();
             let mut files = files.iter();
             let system = files.find(|file| file.ends_with("system.journal"))?;
+            // Once it has a header, journald has done with the one before it.
+            library().check(system).ok()?;
             Some(system.metadata().ok()?.ino())
         };
         let before = current();
