@@ -365,6 +365,14 @@ impl Runtime for Nerdctl {
         seen.device == now.device && is_same_start && is_same_database
     }
 
+    /// nerdctl writes the file once. A copy of the data root keeps its time.
+    fn created(&self, found: &Found) -> Option<u64> {
+        let stat = found.dir.join(LOG_CONFIG).stat().ok()?;
+        let written = u64::try_from(stat.stx_mtime.tv_sec).ok()?;
+        let written = written.saturating_mul(1_000_000_000) + u64::from(stat.stx_mtime.tv_nsec);
+        Some(found.birth().map_or(written, |birth| birth.min(written)))
+    }
+
     fn last_run(&self, found: &Found) -> LastRun {
         last_run(found)
     }

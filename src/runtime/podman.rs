@@ -350,6 +350,10 @@ impl Runtime for Podman {
         true
     }
 
+    fn created(&self, found: &Found) -> Option<u64> {
+        self.configured(found)?.created
+    }
+
     fn last_run(&self, found: &Found) -> LastRun {
         let monitor = |userdata: &SafePath| stat_path(&userdata.join(MONITOR)).ok();
         let transient = || monitor(&self.transient_userdata(found)?);

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::delivery::checkpoint::ContainerCheckpoint;
 use crate::delivery::link::Link;
 use crate::runtime::id::ContainerId;
 use crate::runtime::metadata::ContainerMetadata;
@@ -44,6 +45,8 @@ pub struct Container {
     folder: Folder,
     /// Another folder with it, where reading goes on once everything here is read.
     next: Option<Place>,
+    /// Where reading a log outside its folder stopped when it was gone.
+    stopped_at: Option<ContainerCheckpoint>,
     /// Index of the reader's root that it was found in.
     pub root: usize,
     /// Known only from the API: its folder is not visible.
@@ -75,6 +78,7 @@ impl Container {
             own_output: OwnOutput::default(),
             folder: Folder::default(),
             next: None,
+            stopped_at: None,
             root,
             is_remote: false,
             is_gone: false,
@@ -380,6 +384,7 @@ impl Container {
 
 mod end;
 mod journaled;
+mod outside;
 pub mod place;
 #[cfg(test)]
 mod tests;

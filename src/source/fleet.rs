@@ -43,6 +43,7 @@ mod copied;
 mod departed;
 mod journaled;
 mod listed;
+mod outside;
 mod remote;
 
 /// What one turn of the reader lends to the fleet.
@@ -78,6 +79,8 @@ pub struct Fleet {
     looked_for_loops: Instant,
     /// The containers with several folders.
     copied: Copied,
+    /// The logs of several containers that run, which are reported.
+    shared: HashSet<PathBuf>,
     /// Counts rescans modulo [`RESCANS_OF_WATCHED`]; selects the watched folders to recheck.
     rescans: usize,
 }
@@ -108,6 +111,7 @@ impl Fleet {
             has_unlisted: true,
             looked_for_loops: Instant::now(),
             copied: Copied::new(),
+            shared: HashSet::new(),
             rescans: 0,
         }
     }
@@ -338,6 +342,7 @@ impl Fleet {
     pub fn look_into_changed(&mut self, turn: &mut Turn<'_>) {
         let begun = Instant::now();
         let mut is_late = false;
+        let mut is_any_outside = false;
         for key in turn.schedule.take_changed() {
             let Some(container) = self.containers.get_mut(key) else {
                 continue;
@@ -361,7 +366,11 @@ impl Fleet {
                     .services
                     .around(key, api, turn.now, turn.schedule.cycle()),
             );
-            if container.has_work() {
+            // What of its log is another one's is known once all were looked into.
+            let is_outside = container.outside().is_some();
+            is_any_outside |= is_outside;
+            let waits = is_outside && !matches!(self.first_look, FirstLook::Over);
+            if container.has_work() && !waits {
                 turn.schedule.activate(key);
             }
             if let FirstLook::Looking(unlooked) = &mut self.first_look {
@@ -372,6 +381,9 @@ impl Fleet {
                 turn.schedule.look_next_after(key);
             }
         }
+        if is_any_outside {
+            self.divide_logs(turn);
+        }
         let (containers, keys) = (&self.containers, &self.keys);
         self.copied.report(&turn.services.link, |id| {
             let container = keys.get(id).and_then(|key| containers.get(*key));
@@ -380,6 +392,11 @@ impl Fleet {
         if let FirstLook::Looking(unlooked) = &self.first_look {
             if !unlooked.iter().any(|key| self.containers.contains(*key)) {
                 self.first_look = FirstLook::Over;
+                let outside = self
+                    .containers
+                    .iter()
+                    .filter(|(_, it)| it.outside().is_some());
+                outside.for_each(|(key, _)| turn.schedule.activate(key));
                 turn.services.link.push(Batch::progress(Progress::Started));
             }
         }

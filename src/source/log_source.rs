@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use crate::delivery::checkpoint::ContainerCheckpoint;
 use crate::delivery::link::Link;
+use crate::format::position::Timestamp;
 use crate::runtime::LogFiles;
 use crate::source::choose::{self, choose, Choice, Facts, FileState};
 use crate::source::describe::Description;
@@ -38,6 +39,7 @@ use crate::telemetry::throttle::Once;
 use crate::telemetry::trouble::Trouble;
 
 mod elsewhere;
+mod others;
 mod place;
 mod state;
 mod turns;
@@ -104,6 +106,10 @@ pub struct LogSource {
     places: Places,
     /// Its log was deleted while it runs.
     deletion: Once,
+    /// Later lines are those of another container.
+    end: Option<Timestamp>,
+    /// It was read up to that, and is not opened again.
+    is_passed_on: bool,
 }
 
 impl LogSource {
@@ -121,6 +127,8 @@ impl LogSource {
             nowhere: Trouble::paced(),
             places: Places::new(start),
             deletion: Once::default(),
+            end: None,
+            is_passed_on: false,
         }
     }
 
@@ -135,7 +143,10 @@ impl LogSource {
     /// As [`LogSource::tailer`], for reading, with how they are followed.
     pub fn tailer_mut(&mut self) -> Option<(&mut Tailer, &mut Follow)> {
         match &mut self.source {
-            Source::Files { tailer, .. } => Some((tailer, &mut self.follow)),
+            Source::Files { tailer, .. } => {
+                tailer.end_at(self.end);
+                Some((tailer, &mut self.follow))
+            }
             Source::Api { .. } | Source::Journal { .. } => None,
         }
     }
@@ -175,7 +186,7 @@ impl LogSource {
 
     /// Looks for the files, opens new ones, and moves to where the log is read now.
     pub fn look(&mut self, about: &Description, around: &mut Surroundings<'_>) {
-        if self.reads_rest_of_journal(about, around) {
+        if self.is_passed_on || self.reads_rest_of_journal(about, around) {
             return;
         }
         let opened = match choose::reads_files(around.config, about.api()) {
@@ -276,6 +287,10 @@ impl LogSource {
             return Ok(true);
         };
         watch_log_folder(tailer.files(), about, around);
+        self.begin_after_others(about);
+        let Some((tailer, _)) = self.tailer_mut() else {
+            return Ok(true);
+        };
         tailer.refresh(around.link)?;
         Ok(tailer.is_open())
     }

@@ -326,7 +326,9 @@ impl Reader {
                 pass = Pass::Behind;
             }
             if next == Next::Finished {
-                self.fleet.remove(key, &mut self.services);
+                let next = self.fleet.remove(key, &mut self.services);
+                next.into_iter()
+                    .for_each(|key| self.schedule.look_into(key));
             }
             if time.is_over() {
                 self.schedule.begin_next_at(index + 1);

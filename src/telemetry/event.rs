@@ -52,6 +52,14 @@ pub enum Event {
         path: PathBuf,
         other: PathBuf,
     },
+    #[error("containers {other} ({other_id}) and {name} ({short_id}) run at once and write to the same log {}: their lines cannot be told apart, and all since the second one was created are delivered once, as lines of {name}; give each container a path of its own", path.display())]
+    SharedLog {
+        name: String,
+        short_id: String,
+        other: String,
+        other_id: String,
+        path: PathBuf,
+    },
     #[error("cannot read {}: {reason}; {effect}; retrying every {seconds} s", path.display())]
     FolderUnreadable {
         path: PathBuf,

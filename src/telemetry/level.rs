@@ -58,6 +58,7 @@ impl Event {
             | Event::OutOfSight { .. }
             | Event::Copied { .. }
             | Event::CopyWritten { .. }
+            | Event::SharedLog { .. }
             | Event::FolderUnreadable { .. }
             | Event::UserUnknown { .. }
             | Event::MetadataUnreadable { .. }

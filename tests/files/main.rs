@@ -34,6 +34,7 @@ mod released_checkpoint;
 mod renamed;
 mod replaced;
 mod selection;
+mod shared_log;
 mod slices;
 mod tail_containers;
 mod tailing;

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::format::position::Timestamp;
+use crate::format::rfc3339::TimeParser;
 use crate::runtime::bounds::{Env, Labels};
 
 /// What is kept of a container's configuration. Labels and variables stay unparsed until they
@@ -21,6 +23,8 @@ pub(crate) struct Configured {
     pub driver: String,
     /// Its log, unless the driver has no file.
     pub log: Option<PathBuf>,
+    /// When it was created, in nanoseconds since 1970.
+    pub created: Option<u64>,
     labels: Box<str>,
     env: Box<str>,
 }
@@ -35,6 +39,8 @@ struct Config<'a> {
     driver: Option<Cow<'a, str>>,
     #[serde(rename = "logPath", borrow)]
     log: Option<Cow<'a, str>>,
+    #[serde(rename = "createdTime", borrow)]
+    created: Option<Cow<'a, str>>,
     #[serde(borrow)]
     labels: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -68,6 +74,10 @@ impl Configured {
                 .log
                 .filter(|path| !path.is_empty())
                 .map(|path| PathBuf::from(path.as_ref())),
+            created: config
+                .created
+                .and_then(|time| TimeParser::default().parse(time.as_bytes()))
+                .map(Timestamp::since_epoch),
             labels: raw(config.labels),
             env: raw(process.and_then(|process| process.env)),
         })

@@ -48,10 +48,19 @@ impl Container {
             Ok(false) => {}
             Err(error) => self.log.report_read_failure(context.link, &error),
         }
+        let is_outside = self.log.is_outside(&self.about);
         let Some((tailer, follow)) = self.log.tailer_mut() else {
             return parked;
         };
+        if tailer.is_ended() && !self.is_gone {
+            follow.unwatch(around);
+            self.log.pass_on(context.link);
+            return parked;
+        }
         if self.is_gone {
+            if is_outside && !tailer.is_ended() {
+                self.stopped_at = tailer.close(context).ok();
+            }
             if let Err(error) = tailer.finish(context) {
                 self.log.report_read_failure(context.link, &error);
             }

@@ -105,8 +105,9 @@ impl Container {
         !is_in_place && self.has_log()
     }
 
-    /// Whether the file that its runtime writes is open and was not deleted.
+    /// Whether the file that its runtime writes is open and was not deleted. A log outside its
+    /// folder stays when it is removed.
     fn has_log(&self) -> bool {
-        self.tailer().is_some_and(Tailer::has_name)
+        self.tailer().is_some_and(Tailer::has_name) && !self.log.is_outside(&self.about)
     }
 }

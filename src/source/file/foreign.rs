@@ -105,6 +105,7 @@ pub fn examine(path: &SafePath, id: FileId, expected: Option<Layout>) -> io::Res
             is_lines: layout.is_lines(),
             is_gzip,
         },
+        None if is_gzip && gzip::is_empty(content.file()) => Examined::Other,
         None if is_gzip => {
             Examined::Unsupported("no log entry could be decompressed from it".to_owned())
         }
@@ -194,6 +195,15 @@ mod tests {
         assert_eq!(kind_of(&gzip_of(ENTRY)), log(true));
         let long = [&b"{\"log\":\""[..], &[b'x'; 98_000], &ENTRY[9..]].concat();
         assert_eq!(kind_of(&long), log(false), "the time is behind the text");
+    }
+
+    #[test]
+    fn an_archive_of_an_empty_log_holds_nothing_and_one_that_is_cut_off_may() {
+        let empty = gzip_of(b"");
+        assert_eq!(kind_of(&empty), Examined::Other);
+        let unsupported = |bytes| matches!(kind_of(bytes), Examined::Unsupported(_));
+        assert!(unsupported(&empty[..empty.len() - 1]));
+        assert!(unsupported(&empty[..10]));
     }
 
     #[test]

@@ -192,6 +192,15 @@ pub fn read_head(file: &Arc<File>) -> Vec<u8> {
     read_first(file, HEAD_BYTES)
 }
 
+/// Whether it is whole and holds nothing: logrotate compresses an empty log, too.
+pub fn is_empty(file: &File) -> bool {
+    let Ok(file) = file.try_clone() else {
+        return false;
+    };
+    let mut members = Members::of(&Arc::new(file), MOST_EMPTY_OF_FIRST);
+    matches!(members.read(&mut [0]), Ok(0))
+}
+
 /// Reads up to `most` bytes of the decompressed data, wherever reading is.
 pub fn read_first(file: &Arc<File>, most: usize) -> Vec<u8> {
     let mut first = Vec::new();

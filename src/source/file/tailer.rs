@@ -8,19 +8,21 @@ use std::time::{Duration, Instant};
 
 use crate::delivery::link::Link;
 use crate::format::layout::Layout;
+use crate::format::position::Timestamp;
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::file::{has_name, is_permanent};
 use crate::runtime::id::ContainerId;
 use crate::runtime::metadata::ContainerMetadata;
 use crate::runtime::LogFiles;
 use crate::source::file::feed::{Feed, ReadContext};
-use crate::source::file::generation::{Found, Generation, HeldFile};
+use crate::source::file::generation::{Found, Generation};
 use crate::source::file::rotation::{Rotation, Start};
 use crate::source::slice::{LineCost, Slice};
 use crate::telemetry::account::Account;
 use crate::telemetry::activity::Doing;
 use crate::telemetry::metrics::Survey;
 
+mod end;
 mod leave;
 
 /// A log in which something was written this long ago and that was not read since is read with a
@@ -53,6 +55,10 @@ pub struct Tailer {
     read_at: Instant,
     /// As far as is known, nothing was written since `seen_until`.
     is_quiet: bool,
+    /// Later entries are those of another container.
+    end: Option<Timestamp>,
+    /// It was read up to that.
+    is_ended: bool,
 }
 
 impl Tailer {
@@ -71,6 +77,8 @@ impl Tailer {
             seen_until: Instant::now(),
             read_at: Instant::now(),
             is_quiet: false,
+            end: None,
+            is_ended: false,
         }
     }
 
@@ -270,6 +278,12 @@ impl Tailer {
                     if is_checked {
                         self.rotation.expect_known(&mut self.feed)?;
                     }
+                    let own = self.own_part(layout, &context.buffer[start..end]);
+                    self.is_ended = start + own < end;
+                    if own == 0 {
+                        return Ok(Step::AtEnd { has_read: false });
+                    }
+                    let end = start + own;
                     let has_more =
                         has_more | self.take_entries(context, layout, start..end, filled);
                     return Ok(if has_more || self.rotation.files.open.len() > 1 {
@@ -436,27 +450,6 @@ impl Tailer {
     /// that cannot be watched.
     pub fn is_rotated(&self) -> bool {
         self.rotation.is_rotated()
-    }
-
-    /// Checks the open files: updates their sizes and returns the deleted ones that still have
-    /// unread data.
-    pub fn survey(&mut self, now: Instant) -> Vec<HeldFile> {
-        let held = self.rotation.files.survey(now);
-        self.note_unread();
-        held
-    }
-
-    /// Whether a file without a name has unread data.
-    pub fn holds_deleted(&mut self) -> bool {
-        !self.survey(Instant::now()).is_empty()
-    }
-
-    /// Drops a deleted file that has not been read to its end, unless an archive of it is
-    /// found.
-    pub fn drop_held(&mut self, number: u32, link: &Link, reason: String) {
-        self.rotation
-            .drop_held(number, &mut self.feed, link, reason);
-        self.note_unread();
     }
 }
 

@@ -90,12 +90,14 @@ impl Fleet {
         removed::forget(removed.collect(), link);
     }
 
-    /// Forgets a container that is gone and read to its end.
-    pub fn remove(&mut self, key: usize, services: &mut Services) {
+    /// Forgets a container that is gone and read to its end. Returns the key of another one that
+    /// goes on with its log.
+    pub fn remove(&mut self, key: usize, services: &mut Services) -> Option<usize> {
         services.watch.forget(key);
-        if let Some(container) = self.containers.try_remove(key) {
-            self.keys.remove(container.id());
-        }
+        let container = self.containers.try_remove(key)?;
+        self.keys.remove(container.id());
+        let (path, end) = container.stopped_at()?;
+        self.pass_back(&path, end, services)
     }
 }
 

@@ -61,6 +61,7 @@ impl LogSource {
                 nowhere: Some(reason),
                 ..
             } => Some(*reason),
+            Source::Files { .. } if self.is_passed_on => None,
             Source::Files { .. } if trouble.is_some() => trouble,
             Source::Files { .. } if is_remote => Some(Unread::ApiUnavailable),
             // Only the rotated files of a log are read whose current one was deleted.

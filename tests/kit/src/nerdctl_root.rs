@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::bolt::{database, text, texts, Bucket, Value};
 use super::docker_root::record;
@@ -54,6 +55,7 @@ impl NerdctlContainer {
             "address": state.join("containerd.sock").display().to_string(),
         });
         fs::write(dir.join("log-config.json"), config.to_string()).expect("log-config.json");
+        created_at(&dir, 0);
         let elsewhere = options.iter().find(|(key, _)| *key == "log-path");
         let log = match elsewhere {
             Some((_, path)) => PathBuf::from(path),
@@ -105,6 +107,17 @@ impl NerdctlContainer {
             .expect("a link");
     }
 
+    /// It was created after this many ticks of the clock, and writes later lines from now on.
+    pub fn created_at(&mut self, ticks: u64) {
+        created_at(&self.dir, ticks);
+        self.ticks = ticks;
+    }
+
+    /// `nerdctl rm`: its folder goes, and a log elsewhere stays.
+    pub fn remove(&self) {
+        fs::remove_dir_all(&self.dir).expect("a folder");
+    }
+
     /// containerd ends it: its specification goes.
     pub fn end(&self) {
         let tasks = self.state.join("io.containerd.runtime.v2.task");
@@ -141,6 +154,18 @@ impl NerdctlContainer {
         }
         self.open_log();
     }
+}
+
+/// Where the clock of the lines begins.
+const BEGIN: u64 = 1_794_694_400;
+
+fn created_at(dir: &Path, ticks: u64) {
+    let config = File::options()
+        .write(true)
+        .open(dir.join("log-config.json"));
+    let time = UNIX_EPOCH + Duration::from_secs(BEGIN) + Duration::from_nanos(ticks);
+    let set = config.and_then(|config| config.set_modified(time));
+    set.expect("log-config.json");
 }
 
 /// The database below a root of containerd.

@@ -32,6 +32,8 @@ pub struct Start<'a> {
     pub driver: &'a str,
     /// `--log-opt path`.
     pub log: Option<PathBuf>,
+    /// When it was created, if the database says that.
+    pub created: Option<&'a str>,
     /// `--rm`, which every Quadlet unit has.
     pub is_removed_at_its_end: bool,
 }
@@ -45,6 +47,7 @@ impl Default for Start<'_> {
             env: &[],
             driver: "k8s-file",
             log: None,
+            created: None,
             is_removed_at_its_end: false,
         }
     }
@@ -78,6 +81,13 @@ impl PodmanContainer {
     pub fn line(&mut self, text: &str) {
         let file = self.file.as_mut().expect("its driver has a file");
         file.write_all(line(text).as_bytes()).expect("a log");
+    }
+
+    /// A line of this second of 2024-01-01.
+    pub fn line_at(&mut self, second: u32, text: &str) {
+        let line = format!("2024-01-01T00:00:{second:02}.5+00:00 stdout F {text}\n");
+        let file = self.file.as_mut().expect("its driver has a file");
+        file.write_all(line.as_bytes()).expect("a log");
     }
 }
 
@@ -166,6 +176,7 @@ impl PodmanStorage {
             "spec": {"ociVersion": "1.2.0", "process": {"env": start.env}},
             "id": id, "name": name, "rootfsImageName": image, "labels": start.labels,
             "staticDir": userdata, "logDriver": start.driver,
+            "createdTime": start.created,
             "logPath": if start.driver == "journald" { Value::from("") } else { json!(log) },
         });
         let insert = "INSERT INTO ContainerConfig VALUES (?1, ?2, NULL, ?3)";
@@ -183,7 +194,8 @@ impl PodmanStorage {
         let has_file = ["k8s-file", "json-file"].contains(&start.driver);
         let file = has_file.then(|| {
             fs::create_dir_all(log.parent().expect("a folder")).expect("a folder");
-            File::create(&log).expect("a log")
+            let opened = File::options().append(true).create(true).open(&log);
+            opened.expect("a log")
         });
         PodmanContainer { id, log, file }
     }
@@ -216,6 +228,25 @@ impl PodmanStorage {
     pub fn userdata(&self, digit: char) -> PathBuf {
         let id = digit.to_string().repeat(64);
         self.containers().join(id).join("userdata")
+    }
+
+    /// `podman rm`: the folder goes, and a log elsewhere stays.
+    pub fn remove(&self, container: &PodmanContainer) {
+        let delete = "DELETE FROM ContainerConfig WHERE ID = ?1";
+        let row = self.open().execute(delete, [&container.id]);
+        row.expect("no row");
+        for is_volatile in [false, true] {
+            self.rewrite(&self.list(is_volatile), |list| {
+                list.retain(|it| it["id"] != *container.id);
+            });
+        }
+        let folder = self.containers().join(&container.id);
+        fs::remove_dir_all(folder).expect("a folder");
+    }
+
+    /// conmon runs: its pipe is there.
+    pub fn monitor(&self, digit: char) {
+        fs::write(self.userdata(digit).join("ctl"), "").expect("a pipe");
     }
 
     /// Removes the container from the database, and from nowhere else.

@@ -28,6 +28,7 @@ use fluent_bit_container_logs::telemetry::metrics::Unread;
 use super::advice::Advice;
 use super::copied;
 use super::metadata::{self, report_cut, report_labels};
+use super::outside;
 use super::remedy::Place;
 use super::seen::{unreadable, Seen};
 use super::Finding;
@@ -189,6 +190,7 @@ impl Containers {
         containers.report_roots(config, place, findings);
         containers.report_other_root(config, findings);
         containers.report_empty_mounts(findings);
+        outside::report_shared(&containers, findings);
         containers
     }
 
@@ -216,6 +218,7 @@ impl Containers {
             None
         });
         let mut seen = self.judged(&found.id, &metadata, driver.as_ref(), &found.dir, config);
+        seen.is_said_to_run = is_said_to_run;
         if seen.source.is_empty() {
             let reads_files = reads_files(config, runtime.api());
             let logs = match reads_files {
@@ -292,6 +295,7 @@ impl Containers {
             driver: driver.to_owned(),
             source: excluded.map_or(String::new(), |reason| format!("not read: {reason}")),
             needs_api: false,
+            is_said_to_run: false,
             files: None,
             lacks_metadata: metadata.is_partial,
             dir: dir.clone(),

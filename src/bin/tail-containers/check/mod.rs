@@ -13,6 +13,7 @@ mod holder;
 mod journal;
 mod limits;
 mod metadata;
+mod outside;
 mod remedy;
 mod report;
 mod roots;

@@ -41,6 +41,8 @@ pub struct Seen {
     pub source: String,
     /// Whether it is read through the API, or only the API knows.
     pub needs_api: bool,
+    /// Whether its runtime says that it runs.
+    pub is_said_to_run: bool,
     /// Its files and the watched folder, if it is read from files.
     pub files: Option<LogFiles>,
     /// Whether some of its metadata could not be read.

@@ -8,6 +8,7 @@ use crate::delivery::link::Link;
 use crate::format::position::Timestamp;
 use crate::pipeline::hold_back::HoldBack;
 use crate::source::file::feed::ReadContext;
+use crate::source::file::generation::HeldFile;
 use crate::source::file::replaced::Copied;
 use crate::source::file::rotation::Start;
 use crate::source::file::tailer::Tailer;
@@ -37,6 +38,9 @@ impl Tailer {
     /// Delivers the rest of a gone container whose log has been read, and removes it from the
     /// checkpoint.
     pub fn finish(&mut self, context: &mut ReadContext<'_>) -> io::Result<()> {
+        if self.is_ended() {
+            self.leave_rest(context.link);
+        }
         while !self.rotation.files.open.is_empty() {
             self.finish_front(context)?;
         }
@@ -176,5 +180,26 @@ impl Tailer {
         self.feed.losses.given_up(self.rotation.files.open.iter());
         self.rotation.files.open.clear();
         link.leave(*self.id());
+    }
+
+    /// Checks the open files: updates their sizes and returns the deleted ones that still have
+    /// unread data.
+    pub fn survey(&mut self, now: Instant) -> Vec<HeldFile> {
+        let held = self.rotation.files.survey(now);
+        self.note_unread();
+        held
+    }
+
+    /// Whether a file without a name has unread data.
+    pub fn holds_deleted(&mut self) -> bool {
+        !self.survey(Instant::now()).is_empty()
+    }
+
+    /// Drops a deleted file that has not been read to its end, unless an archive of it is
+    /// found.
+    pub fn drop_held(&mut self, number: u32, link: &Link, reason: String) {
+        self.rotation
+            .drop_held(number, &mut self.feed, link, reason);
+        self.note_unread();
     }
 }
