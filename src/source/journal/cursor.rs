@@ -18,7 +18,8 @@ pub fn parse(cursor: &[u8]) -> Option<JournalPlace> {
             _ => {}
         }
     }
-    let is_whole = place.sequence != 0 && place.number != 0 && place.received != 0;
+    // A sequence may be 0: of a journal that was begun while the file before it was removed.
+    let is_whole = place.number != 0 && place.received != 0;
     is_whole.then_some(place)
 }
 
@@ -28,11 +29,11 @@ fn number(hex: &[u8]) -> Option<u128> {
 
 /// Returns a cursor for a seek: to the number in files of the sequence, to the time in others.
 pub fn format(place: &JournalPlace) -> String {
-    match place.sequence {
+    match place.number {
         0 => format!("t={:x}", place.received),
-        sequence => format!(
-            "s={sequence:032x};i={:x};t={:x}",
-            place.number, place.received
+        number => format!(
+            "s={:032x};i={number:x};t={:x}",
+            place.sequence, place.received
         ),
     }
 }
@@ -58,6 +59,10 @@ mod tests {
         for cut in 0..cursor.len() - 20 {
             assert_ne!(parse(&cursor[..cut.min(80)]), Some(place));
         }
+        let unnamed = format!("s={:032x};i=1;t=2", 0);
+        let place = parse(unnamed.as_bytes()).unwrap();
+        assert_eq!((place.sequence, place.number), (0, 1));
+        assert_eq!(parse(format(&place).as_bytes()), Some(place));
         for other in ["", "s=", "i=1", "s=1;i=2", "s=z;i=1;t=1", "s=1;i=-1;t=1"] {
             assert_eq!(parse(other.as_bytes()), None, "{other}");
         }

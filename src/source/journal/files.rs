@@ -1,6 +1,7 @@
 //! The files of the journal. libsystemd reads those that it can open and says nothing of the
 //! others: who may read a user's journal but not the system's would take this for an idle one.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -43,7 +44,7 @@ pub fn probe(library: &dyn JournalLibrary, path: &JournalPath) -> io::Result<()>
     }
     let probed = || {
         // It may be empty: all others were removed when it was begun.
-        if look(library, path)? {
+        if look(library, path)?.has_system {
             return Ok(());
         }
         let mut journal = open(library, path)?;
@@ -60,11 +61,10 @@ pub fn probe(library: &dyn JournalLibrary, path: &JournalPath) -> io::Result<()>
     })
 }
 
-/// Whether that of the system is among the files. Fails if it cannot be read, or if there are no
-/// files.
-pub(super) fn look(library: &dyn JournalLibrary, path: &JournalPath) -> io::Result<bool> {
+/// What files there are. Fails if that of the system cannot be read, or if there are none.
+pub(super) fn look(library: &dyn JournalLibrary, path: &JournalPath) -> io::Result<Found> {
     let folders = match path {
-        JournalPath::Off => return Ok(false),
+        JournalPath::Off => return Ok(Found::default()),
         JournalPath::Auto => FOLDERS.map(PathBuf::from).to_vec(),
         JournalPath::Folder(folder) => vec![folder.clone()],
     };
@@ -78,7 +78,7 @@ pub(super) fn look(library: &dyn JournalLibrary, path: &JournalPath) -> io::Resu
     }
     match failure {
         Some(error) => Err(error),
-        None if found.any => Ok(found.system),
+        None if !found.folders.is_empty() => Ok(found),
         None => {
             let folders: Vec<String> = folders.iter().map(|it| it.display().to_string()).collect();
             let reason = format!("there is none in {}", folders.join(" or "));
@@ -89,10 +89,11 @@ pub(super) fn look(library: &dyn JournalLibrary, path: &JournalPath) -> io::Resu
 
 /// What files there are.
 #[derive(Debug, Default)]
-struct Found {
-    any: bool,
-    /// That of the system, and it can be read.
-    system: bool,
+pub(super) struct Found {
+    /// Those that have some.
+    pub folders: BTreeSet<PathBuf>,
+    /// That of the system is among them, and can be read.
+    pub has_system: bool,
 }
 
 /// Looks at the files in a folder, and in the folders of machines in it.
@@ -122,10 +123,10 @@ fn look_at(library: &dyn JournalLibrary, path: &Path, found: &mut Found) -> io::
     if !path.extension().is_some_and(is_one) {
         return Ok(());
     }
-    found.any = true;
+    found.folders.extend(path.parent().map(Path::to_owned));
     if path.file_name().is_some_and(|name| name == SYSTEM) {
         match library.check(path) {
-            Ok(()) => found.system = true,
+            Ok(()) => found.has_system = true,
             // It is being rotated: there is none, or one without a header.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) if error.raw_os_error() == Some(Errno::NODATA.raw_os_error()) => {}

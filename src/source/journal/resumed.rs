@@ -1,5 +1,7 @@
 //! A scan that is opened again after a failure. Pure but for the scan.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::delivery::checkpoint::JournalPlace;
@@ -20,9 +22,27 @@ pub(super) struct Resumed {
     failed: Option<JournalPlace>,
     /// Not before this time.
     pub retry: Option<Instant>,
+    /// The folders that have files of the journal, since it was opened.
+    folders: Option<BTreeSet<PathBuf>>,
 }
 
 impl Resumed {
+    /// Notes where the files are. libsystemd does not notice a folder that was made after it opened the
+    /// journal (the first persistent one, `/var/log/journal`). Returns whether there is such a
+    /// one: then the scan is to be opened again.
+    pub fn note_folders(&mut self, folders: BTreeSet<PathBuf>) -> bool {
+        let before = self.folders.replace(folders);
+        let is_any_new = match (&before, &self.folders) {
+            (Some(before), Some(now)) => !now.is_subset(before),
+            _ => false,
+        };
+        if is_any_new {
+            self.note_place();
+            self.scan = None;
+        }
+        is_any_new
+    }
+
     /// Notes how far it came.
     pub fn note_place(&mut self) {
         let at = self.scan.as_ref().and_then(Scan::at);
@@ -51,5 +71,26 @@ impl Resumed {
             entry: self.failed.filter(|_| is_twice),
             without_place: is_twice,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folders(names: &[&str]) -> BTreeSet<PathBuf> {
+        names.iter().map(PathBuf::from).collect()
+    }
+
+    /// `mkdir /var/log/journal`, and journald is restarted.
+    #[test]
+    fn a_folder_that_is_new_is_read_with_the_others_and_one_that_is_gone_changes_nothing() {
+        let mut resumed = Resumed::default();
+        let (volatile, persistent) = ("/run/log/journal/1", "/var/log/journal/1");
+        assert!(!resumed.note_folders(folders(&[volatile])));
+        assert!(!resumed.note_folders(folders(&[volatile])));
+        assert!(resumed.note_folders(folders(&[volatile, persistent])));
+        assert!(!resumed.note_folders(folders(&[persistent])));
+        assert!(resumed.note_folders(folders(&[volatile, persistent])));
     }
 }

@@ -357,9 +357,15 @@ impl SharedJournal {
         if let Some(library) = &self.library {
             if has_changed || self.looked.is_none_or(is_due) {
                 self.looked = Some(now);
-                look(&**library, &self.path)?;
+                let folders = look(&**library, &self.path)?.folders;
+                if resumed.note_folders(folders) {
+                    return Ok(Progress::More);
+                }
             }
         }
+        let Some(scan) = &mut resumed.scan else {
+            return Ok(Progress::More);
+        };
         loop {
             if !link.queue.has_space() || link.is_stopping() {
                 return Ok(Progress::Stalled);

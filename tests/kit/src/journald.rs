@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
+use fluent_bit_container_logs::ffi::journal::library;
 use rustix::process::{kill_process, Pid, Signal};
 use tempfile::TempDir;
 
@@ -169,6 +170,8 @@ impl Journald {
             let files = self.files();
             let mut files = files.iter();
             let system = files.find(|file| file.ends_with("system.journal"))?;
+            // Once it has a header, journald has done with the one before it.
+            library().check(system).ok()?;
             Some(system.metadata().ok()?.ino())
         };
         let before = current();
