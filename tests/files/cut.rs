@@ -3,9 +3,13 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use fluent_bit_container_logs::format::position::Timestamp;
+use fluent_bit_container_logs::format::rfc3339;
 use test_kit::collector::Collector;
 use test_kit::docker_root::{record, DockerRoot, LogWriter};
+use test_kit::wait_until;
 
 use super::hard_cases::looked;
 
@@ -145,4 +149,75 @@ fn a_rotation_between_equal_lines_of_one_time_loses_none() {
         want.resize(109 + later, "same".to_owned());
         assert_eq!(collector.texts(), want);
     }
+}
+
+/// The time of now, as the runtime writes it.
+fn time_now() -> String {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap();
+    rfc3339::format(Timestamp::at(u64::try_from(since.as_nanos()).unwrap()))
+}
+
+/// Until what is written now is a second later than all before.
+fn a_second() {
+    let begin = Instant::now();
+    wait_until(Duration::from_secs(10), "a second", || {
+        begin.elapsed() > Duration::from_millis(1_100)
+    });
+}
+
+/// conmon gives the lines of one read one time. Somebody replaces the log within them, conmon writes
+/// on to the file that was there before, and the container is started again. Returns what
+/// is delivered besides what was written.
+fn live_within_one_time(replaced: impl Fn(&[&str]) -> String) -> Vec<String> {
+    let (root, mut log, collector) = Collector::of_one(&[("Rescan_Interval", "100ms")]);
+    let write = |log: &mut LogWriter, range: std::ops::Range<usize>| {
+        let time = time_now();
+        range.for_each(|number| log.piece("stdout", &format!("line {number} of the log\n"), &time));
+    };
+    write(&mut log, 0..70);
+    collector.wait_texts(70);
+    a_second();
+    let text = fs::read_to_string(&log.log).unwrap();
+    let all: Vec<&str> = text.split_inclusive('\n').collect();
+    fs::write(log.log.with_file_name("x"), replaced(&all)).unwrap();
+    fs::rename(log.log.with_file_name("x"), &log.log).unwrap();
+    looked(&root, &collector);
+    write(&mut log, 70..100);
+    collector.wait_texts(100);
+    looked(&root, &collector);
+    write(&mut log, 100..110);
+    assert_eq!(collector.wait_texts(110), numbers(0..110));
+    a_second();
+    log.open_log();
+    write(&mut log, 110..120);
+    let last = numbers(119..120);
+    collector.wait("the last line", |collector| {
+        collector.texts().ends_with(&last)
+    });
+    assert_eq!(collector.figures().lost(), 0);
+    let mut texts = collector.texts();
+    assert_eq!(texts.split_off(texts.len() - 10), numbers(110..120));
+    texts.split_off(110)
+}
+
+#[test]
+fn live_a_cut_within_lines_of_one_time_loses_and_repeats_none() {
+    let more = live_within_one_time(|all| all[5..].concat());
+    assert_eq!(more, numbers(0..0));
+}
+
+#[test]
+fn live_what_is_written_on_to_a_log_that_was_edited_is_read() {
+    for from in [0, 5] {
+        let lacks_one = |all: &[&str]| all[from..30].concat() + &all[31..].concat();
+        assert_eq!(live_within_one_time(lacks_one), numbers(0..0), "{from}");
+    }
+}
+
+/// It is delivered, too, once the runtime writes to it.
+#[test]
+fn live_what_is_written_on_to_a_log_in_whose_place_something_else_was_put_is_read() {
+    let more = live_within_one_time(|all| all[5..].concat().replace("line ", "LINE "));
+    assert_eq!(more.len(), 65, "{more:?}");
+    assert!(more.iter().all(|text| text.starts_with("LINE ")));
 }

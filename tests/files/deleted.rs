@@ -1,10 +1,11 @@
 //! Files of a log that somebody deleted before they were read: each is counted once, with its name
 //! and its bytes where these are known, and nobody says that nothing was lost.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 
 use test_kit::collector::Collector;
-use test_kit::docker_root::LogWriter;
+use test_kit::docker_root::{record, LogWriter};
 use test_kit::tail_containers::check;
 
 use super::hard_cases::looked;
@@ -100,6 +101,25 @@ fn a_deleted_file_of_which_an_archive_is_left_is_not_lost_at_a_stop() {
         collector.texts_of(&log.id, "stdout").len() >= 100
     });
     assert_eq!(collector.texts_of(&log.id, "stdout"), numbers(10..110));
+}
+
+/// logrotate without `delaycompress`: the daemon writes on to the file that was compressed and deleted.
+#[test]
+fn what_is_written_to_a_deleted_file_behind_its_archive_is_counted_at_a_stop() {
+    let (root, _full, mut log, collector) = behind(10);
+    write(&mut log, 10..100);
+    looked(&root, &collector);
+    let mut writer = OpenOptions::new().append(true).open(&log.log).unwrap();
+    log.rotate(3, true);
+    looked(&root, &collector);
+    let more = record("stdout", "more\n", "2023-11-14T22:13:30Z");
+    writer.write_all(more.as_bytes()).unwrap();
+    looked(&root, &collector);
+    let messages = stopped_with(collector, more.len() as u64, 1);
+    assert!(
+        says(&messages, ["which was deleted", "reading stops"]),
+        "{messages:#?}"
+    );
 }
 
 #[test]
@@ -292,7 +312,8 @@ fn a_rotated_or_truncated_log_is_counted_once_though_nothing_is_written_since() 
 /// `replaced`.
 #[test]
 fn a_log_that_was_made_empty_under_a_running_container_is_said_counted_and_checked() {
-    let said = "was replaced by hand (an editor, sed -i, mv, rm)";
+    let said =
+        "was replaced by hand (an editor, sed -i, mv, rm, or logrotate without copytruncate)";
     let found = "container web: its log was replaced by hand while it ran";
     let kept = Kept::new();
     let mut log = kept.root.container('a', "web");

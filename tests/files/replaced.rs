@@ -27,7 +27,7 @@ use super::renamed::numbers;
 const SECOND: u64 = 1_000_000_000;
 
 /// What is said while the runtime writes to a file without a name, and after that.
-const REPLACED: &str = "was replaced by hand (an editor, sed -i, mv, rm) while it ran";
+const REPLACED: &str = "was replaced by hand (an editor, sed -i, mv, rm, or logrotate without copytruncate) while it ran";
 const REPLACED_BEFORE: &str = "replaced its log by hand at ";
 
 #[derive(Debug, Clone, Copy, PartialEq)]

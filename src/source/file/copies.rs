@@ -6,6 +6,7 @@ use std::io;
 use crate::delivery::checkpoint::fingerprint::Fingerprint;
 use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::source::file::generation::Generation;
+use crate::source::file::gzip::unpacked_size;
 use crate::source::file::known::{is_later_copy, is_same, Head, KnownFile};
 use crate::source::file::listing::ListedFile;
 use crate::source::file::open_files::OpenFiles;
@@ -122,6 +123,15 @@ fn has_more(one: &Generation, other: &Generation, seen: u64) -> bool {
         None => (1, copy.unread()),
     };
     rest_of(one) > rest_of(other)
+}
+
+/// How many unread bytes of a deleted file are not in the archive that was made of it, as its writer went
+/// on: none that can be told of files that are longer than an archive says.
+pub fn bytes_behind_archive(deleted: &Generation, archive: &Generation) -> io::Result<u64> {
+    let size = deleted.read_offset() + deleted.unread();
+    let archived = u64::from(unpacked_size(archive.file())?).max(deleted.read_offset());
+    let is_known = u32::try_from(size).is_ok();
+    Ok(size.saturating_sub(archived) * u64::from(is_known))
 }
 
 /// Searches the listed archives for the content of a deleted file, up to the offset read.

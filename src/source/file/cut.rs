@@ -26,6 +26,8 @@ const ENTRY_BYTES: usize = 128 * 1024;
 /// How far around the place of a time the bytes may stand: entries of the two streams may be out of
 /// order. That much is read at the end of the bisection.
 const NEAR: u64 = 1 << 20;
+/// Limit on the places that are compared with the beginning of a part.
+const MOST_ALIKE: usize = 64;
 
 /// Moves a file of lines, of which nothing has been read, behind the bytes that stood before
 /// `checkpoint` in another one. `cursors` are those of the last entries before it. Returns whether
@@ -39,6 +41,10 @@ pub fn seek_kept(
         return Ok(false);
     };
     for cursor in cursors {
+        // Others with its time may have been cut off.
+        if !begins_before(plain, cursor.time)? {
+            continue;
+        }
         let ends = ends_of(plain, checkpoint.marker, *cursor)?;
         let end = match cursor.is_start() {
             // None of them is wanted.
@@ -67,8 +73,13 @@ pub fn seek_kept(
 ///
 /// A rotation is not to be taken for it: Podman's takes the name of the log like an editor's, and
 /// the entries of one read have one time and may be alike. So what both have must hold entries of
-/// two times where nothing of it is to be read again.
-pub fn part_of(held: &Generation, mut file: Generation) -> io::Result<Option<(Generation, bool)>> {
+/// two times where nothing of it is to be read again, unless `is_older_inside` says that the file is
+/// not the runtime's.
+pub fn part_of(
+    held: &Generation,
+    mut file: Generation,
+    is_older_inside: bool,
+) -> io::Result<Option<(Generation, bool)>> {
     let (Some(old), Some(new)) = (held.plain_file(), file.plain_file()) else {
         return Ok(None);
     };
@@ -83,42 +94,54 @@ pub fn part_of(held: &Generation, mut file: Generation) -> io::Result<Option<(Ge
         return Ok(None);
     }
     let cursor = TimeCursor { time, count: 1 };
-    let [end_in_old] = ends_of(old, Marker::of(&first), cursor)?[..] else {
+    if !is_older_inside && !begins_before(old, time)? {
         return Ok(None);
+    }
+    let ends = ends_of(old, Marker::of(&first), cursor)?;
+    let mut starts = Vec::new();
+    for start in ends.iter().filter_map(|of_old| of_old.checked_sub(end)) {
+        // Of many that are alike, none is certain.
+        if starts.len() < MOST_ALIKE && have_same_at([(old, start), (new, 0)], end)? {
+            starts.push(start);
+        }
+    }
+    if starts.is_empty() || ends.len() > 1 && !is_older_inside {
+        return Ok(None);
+    }
+    let mut commons = Vec::new();
+    for start in starts {
+        let common = size.saturating_sub(start).min(size_of_new);
+        let length = common.min(TAIL_BYTES);
+        let mut is_same = true;
+        for from in [0, common - length] {
+            is_same &= have_same_at([(old, start + from), (new, from)], length)?;
+        }
+        commons.extend(is_same.then_some(common));
+    }
+    let is_certain = ends.len() < MOST_ALIKE;
+    let common = match commons[..] {
+        [common] if is_certain => common,
+        _ => return Ok(Some((file, false))),
     };
-    let Some(start) = end_in_old.checked_sub(end) else {
-        return Ok(None);
-    };
-    if !have_same_at([(old, start), (new, 0)], end)? {
-        return Ok(None);
-    }
-    let common = size.saturating_sub(start).min(size_of_new);
-    let length = common.min(TAIL_BYTES);
-    let mut is_same = true;
-    for from in [0, common - length] {
-        is_same &= have_same_at([(old, start + from), (new, from)], length)?;
-    }
-    if !is_same {
-        return Ok(Some((file, false)));
-    }
     file.seek_to_end_before(common)?;
     let last = last_time(file.file(), layout, file.read_offset())?;
-    let is_it = last.is_some_and(|last| last != time);
+    let is_it = is_older_inside || last.is_some_and(|last| last != time);
     Ok(is_it.then_some((file, true)))
 }
 
+/// Whether the first entry of a file of lines is older than this.
+fn begins_before(file: &File, time: Timestamp) -> io::Result<bool> {
+    Ok(time_of_first(file)?.is_some_and(|first| first < time))
+}
+
 /// Where lines end that end in bytes with this hash, and whose entries have the cursor's time, or
-/// one up to it if reading starts there. None if the file does not begin earlier:
-/// others with that time may have been cut off. None of a piece of a line.
+/// one up to it if reading starts there. None of a piece of a line.
 fn ends_of(file: &File, marker: Marker, cursor: TimeCursor) -> io::Result<Vec<u64>> {
     let time = cursor.time;
-    let Some((layout, _, first)) = first_entry(file, 0)? else {
+    let first = first_entry(file, 0)?.filter(|_| marker.length > 0);
+    let Some((layout, ..)) = first else {
         return Ok(Vec::new());
     };
-    let begins_earlier = layout.first_time(&first).is_some_and(|first| first < time);
-    if marker.length == 0 || !begins_earlier {
-        return Ok(Vec::new());
-    }
     let size = stat_file(file)?.1;
     let (mut low, mut high) = (0, size);
     while high - low > NEAR {
@@ -325,7 +348,7 @@ mod tests {
                     let new = texts(in_old..in_old + in_new, is_same) + later;
                     let held = open(dir.path(), &old);
                     std::fs::rename(dir.path().join("x-json.log"), dir.path().join("old")).unwrap();
-                    let part = part_of(&held, open(dir.path(), &new)).unwrap();
+                    let part = part_of(&held, open(dir.path(), &new), false).unwrap();
                     assert!(part.is_none(), "{is_same} {in_old} {in_new}: {new}");
                 }
             }
@@ -370,7 +393,7 @@ mod tests {
         let held = open(dir.path(), &all);
         std::fs::remove_file(dir.path().join("x-json.log")).unwrap();
         let part = |content: &str| {
-            let part = part_of(&held, open(dir.path(), content)).unwrap();
+            let part = part_of(&held, open(dir.path(), content), false).unwrap();
             part.map(|(file, is_same)| (file.read_offset() as usize, is_same))
         };
         let tail = entries(2_900..3_000);

@@ -11,6 +11,7 @@ use flate2::bufread::GzDecoder;
 use crate::delivery::checkpoint::fingerprint::HEAD_BYTES;
 use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::runtime::bounded_file::read_at_most;
+use crate::runtime::file::{read_up_to, stat_file};
 
 /// Limit on the gzip members of one file. dockerd and gzip write one; a file of millions of
 /// empty members would block the reader without yielding a byte.
@@ -96,6 +97,15 @@ impl Read for Members {
                 .map(|member| GzDecoder::new(member.into_inner()));
         }
     }
+}
+
+/// How long the content of a compressed file is, modulo 2^32, as its end says: that of its last part, if
+/// it is one of several.
+pub fn unpacked_size(file: &File) -> io::Result<u32> {
+    let mut size = [0; 4];
+    let end = stat_file(file)?.1;
+    read_up_to(file, &mut size, end.saturating_sub(4))?;
+    Ok(u32::from_le_bytes(size))
 }
 
 /// A compressed file being read.

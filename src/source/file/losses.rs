@@ -302,9 +302,15 @@ impl Losses {
         });
     }
 
-    /// A deleted file is dropped before its end.
-    pub fn dropped(&self, link: &Link, of: &ContainerMetadata, file: &Generation, reason: String) {
-        let bytes = file.unread();
+    /// A deleted file is dropped before its end, and with it this number of bytes.
+    pub fn dropped(
+        &self,
+        link: &Link,
+        of: &ContainerMetadata,
+        file: &Generation,
+        bytes: u64,
+        reason: String,
+    ) {
         self.abandon(bytes, 1);
         link.report(Event::Deleted(DeletedEvent::Held {
             name: of.title(),

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::source::file::generation::Generation;
 use crate::source::file::generation::HeldFile;
-use crate::source::file::known::{is_held, is_hole, Head, KnownFile, KnownFiles};
+use crate::source::file::known::{is_held, is_hole, is_older, Head, KnownFile, KnownFiles};
 use crate::source::file::listing::ListedFile;
+use crate::source::file::replaced::is_unwritten;
 use crate::source::file::successor::{follows, successor_of, Successor};
 
 /// The open files of one log.
@@ -92,8 +93,8 @@ impl OpenFiles {
 
     /// The front file is read to its end, and the next one has content, of which nothing was read. Before
     /// reading goes on there, moves it behind what both have: it may have been copied from the front file
-    /// since it was opened. Returns whether it has nothing else, or not all of that yet, so that the front
-    /// file is the one that is written.
+    /// since it was opened. Returns whether it has nothing else, or not all of that yet, or was made of
+    /// older entries by hand and not written since, so that the front file is the one that is written.
     pub fn next_is_copy(&mut self) -> io::Result<bool> {
         let (Some(front), Some(next)) = (self.open.front(), self.open.get(1)) else {
             return Ok(false);
@@ -101,8 +102,9 @@ impl OpenFiles {
         if next.bytes_read() > 0 || next.plain_file().is_none() {
             return Ok(false);
         }
+        let is_unwritten = is_unwritten(next)? && !is_older(next.id, front.id);
         let Some(successor) = follows(front, next.restarted(next.number)?)? else {
-            return Ok(false);
+            return Ok(is_unwritten);
         };
         let (end, successor) = (front.resume_here().marker, successor.into_file());
         let (here, repeats) = (successor.resume_here(), successor.repeats);
@@ -112,7 +114,8 @@ impl OpenFiles {
         next.repeats = repeats;
         let is_moved = next.seek(&here)? == Some(true);
         let is_whole = here.marker == end;
-        Ok(is_moved && !repeats && (!is_whole || !self.has_next()))
+        let is_copy = is_moved && !repeats && (!is_whole || !self.has_next());
+        Ok(is_copy || repeats && is_unwritten)
     }
 
     /// Moves the successor of the front file, if there is one, to the offset up to which the

@@ -8,13 +8,15 @@
 //!
 //! A copy of the whole folder looks alike, but is younger than what is in it; nothing of it is lost.
 
+use std::io;
+
 use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::format::position::Timestamp;
 use crate::runtime::file::{stat_path, FileId};
 use crate::runtime::last_run::LastRun;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::{Found, LogFiles, Runtime};
-use crate::source::file::cut::time_of_last;
+use crate::source::file::cut::{time_of_first, time_of_last};
 use crate::source::file::foreign::{examine, Examined};
 use crate::source::file::generation::Generation;
 use crate::source::file::listing::{self, ListedFile};
@@ -47,7 +49,10 @@ impl Copied {
             (other.id.inode, other.id.birth) == (checkpoint.inode, checkpoint.birth)
         };
         let may_be = is_other && !checkpoint.is_counted() && !file.rank.is_gzip;
-        if !may_be || listed.iter().any(is_its_file) || birth_of_folder(file)? > checkpoint.birth {
+        if !may_be
+            || listed.iter().any(is_its_file)
+            || birth_of_folder(&file.path)? > checkpoint.birth
+        {
             return None;
         }
         Some(Copied {
@@ -142,19 +147,39 @@ fn is_before(last: Timestamp, id: FileId) -> bool {
 /// The same, if what is in it was there before it, and its folder before that. Of an empty one, the
 /// container.
 fn is_made_by_hand(file: &ListedFile, run: &Run) -> bool {
-    let folder = birth_of_folder(file);
+    let folder = birth_of_folder(&file.path);
     let Some(folder) = folder.filter(|_| may_be_made_by_hand(&file.path, run)) else {
         return false;
     };
     match examine(&file.path, file.id, None) {
-        Ok(Examined::Log { first, .. }) => {
-            let first = first.since_epoch();
-            folder <= first && first.saturating_add(NEAR) < file.id.birth
-        }
+        Ok(Examined::Log { first, .. }) => is_between(first, folder, file.id),
         _ => run
             .created
             .is_none_or(|created| folder <= created.saturating_add(NEAR)),
     }
+}
+
+/// Whether an entry is older than its file, and its folder older than that.
+fn is_between(first: Timestamp, folder: u64, id: FileId) -> bool {
+    let first = first.since_epoch();
+    folder <= first && first.saturating_add(NEAR) < id.birth
+}
+
+/// Whether an open file of lines begins with what was there before it, in a folder that was, too: no
+/// runtime has begun it.
+pub fn is_older_inside(file: &Generation) -> io::Result<bool> {
+    let Some(first) = file.plain_file().map(time_of_first).transpose()?.flatten() else {
+        return Ok(false);
+    };
+    let folder = birth_of_folder(&file.safe_path());
+    Ok(folder.is_some_and(|folder| is_between(first, folder, file.id)))
+}
+
+/// Whether such a file has nothing that was written since it was made: whoever wrote the one before it
+/// goes on with that.
+pub fn is_unwritten(file: &Generation) -> io::Result<bool> {
+    let last = time_of_last(file.file())?;
+    Ok(is_older_inside(file)? && last.is_none_or(|last| is_before(last, file.id)))
 }
 
 /// Whether a file was made in a rotation, which renamed the one before it.
@@ -174,8 +199,8 @@ fn is_after_rotation(current: &ListedFile, listed: &[ListedFile]) -> bool {
 }
 
 /// When the folder of a file was made; a copy of it was made later than what is in it was begun.
-fn birth_of_folder(file: &ListedFile) -> Option<u64> {
-    let folder = file.path.at(file.path.parent()?);
+fn birth_of_folder(path: &SafePath) -> Option<u64> {
+    let folder = path.at(path.parent()?);
     stat_path(&folder).ok().map(|(id, _)| id.birth)
 }
 

@@ -35,7 +35,7 @@ pub enum DeletedEvent {
         bytes: u64,
         reason: String,
     },
-    #[error("container {name} ({short_id}): its log {} was replaced by hand (an editor, sed -i, mv, rm) while it ran: the runtime still writes to the file that it replaced, which nobody can open; those lines are lost until the container is started again or its log is rotated", path.display())]
+    #[error("container {name} ({short_id}): its log {} was replaced by hand (an editor, sed -i, mv, rm, or logrotate without copytruncate) while it ran: the runtime still writes to the file that it replaced, which nobody can open; those lines are lost until the container is started again or its log is rotated", path.display())]
     Replaced {
         name: String,
         short_id: String,

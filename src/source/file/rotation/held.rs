@@ -4,7 +4,7 @@
 use std::io;
 
 use crate::delivery::link::Link;
-use crate::source::file::copies::archive_of;
+use crate::source::file::copies::{archive_of, bytes_behind_archive};
 use crate::source::file::feed::Feed;
 use crate::source::file::listing;
 use crate::source::file::rotation::Rotation;
@@ -12,7 +12,7 @@ use crate::source::file::search::Sought;
 
 impl Rotation {
     /// Drops a deleted file that has not been read to its end, unless an archive of it is
-    /// found.
+    /// found. What its writer has added since that was made is lost, too.
     pub fn drop_held(&mut self, number: u32, feed: &mut Feed, link: &Link, reason: String) {
         let files = &self.files.open;
         let Some(index) = files.iter().position(|file| file.number == number) else {
@@ -20,6 +20,12 @@ impl Rotation {
         };
         match self.find_archive(index) {
             Ok(Sought::Here(archive)) => {
+                let deleted = &self.files.open[index];
+                let lost = bytes_behind_archive(deleted, &archive).unwrap_or_default();
+                if lost > 0 {
+                    let of = feed.assembler.metadata();
+                    feed.losses.dropped(link, of, deleted, lost, reason);
+                }
                 self.files.open[index] = *archive;
                 return self.search.end();
             }
@@ -33,7 +39,9 @@ impl Rotation {
         }
         if let Some(dropped) = self.files.drop_file(index) {
             let metadata = feed.assembler.metadata();
-            feed.losses.dropped(link, metadata, &dropped, reason);
+            let unread = dropped.unread();
+            feed.losses
+                .dropped(link, metadata, &dropped, unread, reason);
         }
         if let (0, Some(next)) = (index, self.files.open.front()) {
             feed.progress_to(next, link);
