@@ -55,10 +55,12 @@ impl NerdctlContainer {
             "address": state.join("containerd.sock").display().to_string(),
         });
         fs::write(dir.join("log-config.json"), config.to_string()).expect("log-config.json");
-        created_at(&dir, 0);
         let elsewhere = options.iter().find(|(key, _)| *key == "log-path");
         let log = match elsewhere {
-            Some((_, path)) => PathBuf::from(path),
+            Some((_, path)) => {
+                created_at(&dir, 0);
+                PathBuf::from(path)
+            }
             None => dir.join(format!("{id}-json.log")),
         };
         let names = store.join("names").join(namespace);
