@@ -293,13 +293,20 @@ impl Description {
             // may also belong to one just created, whose metadata file appeared after the
             // first read.
             Err(MetadataError::Missing { .. }) => {
-                let has_log = |files: &LogFiles| choose::is_there(files).unwrap_or(true);
+                let has_log = |files: &LogFiles| {
+                    // One elsewhere may be that of other containers, too.
+                    let is_own = files.dir.starts_with(&self.found.dir);
+                    is_own && choose::is_there(files).unwrap_or(true)
+                };
                 let is_to_be_read =
                     !self.is_known() && self.runtime.logs(&self.found).iter().any(has_log);
-                // Only a new name in its folder can change that, which is noticed.
-                let is_in_folder = |path: SafePath| path.parent() == Some(&*self.found.dir);
+                // Only a new name in its folder can change that, which is noticed, unless what is
+                // missing is elsewhere.
+                let may_come = |path: SafePath| {
+                    path.parent() == Some(&*self.found.dir) && path.stat().is_err()
+                };
                 let path = self.runtime.metadata_file(&self.found);
-                self.is_empty = !is_to_be_read && path.is_some_and(is_in_folder);
+                self.is_empty = !is_to_be_read && path.is_some_and(may_come);
                 is_to_be_read.then(|| self.read().unwrap_or_else(|_| self.nameless()))
             }
             Err(MetadataError::Busy { .. }) => {
