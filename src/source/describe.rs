@@ -300,13 +300,10 @@ impl Description {
                 };
                 let is_to_be_read =
                     !self.is_known() && self.runtime.logs(&self.found).iter().any(has_log);
-                // Only a new name in its folder can change that, which is noticed, unless what is
-                // missing is elsewhere.
-                let may_come = |path: SafePath| {
-                    path.parent() == Some(&*self.found.dir) && path.stat().is_err()
-                };
+                // Only a new name in its folder can change that, which is noticed.
+                let is_in_folder = |path: SafePath| path.parent() == Some(&*self.found.dir);
                 let path = self.runtime.metadata_file(&self.found);
-                self.is_empty = !is_to_be_read && path.is_some_and(may_come);
+                self.is_empty = !is_to_be_read && path.is_some_and(is_in_folder);
                 is_to_be_read.then(|| self.read().unwrap_or_else(|_| self.nameless()))
             }
             Err(MetadataError::Busy { .. }) => {
