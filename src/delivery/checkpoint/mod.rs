@@ -16,6 +16,7 @@ mod store;
 
 use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker};
 use crate::format::position::{PerStream, Timestamp};
+use crate::runtime::file::FileId;
 
 pub use crate::delivery::checkpoint::db_file::CheckpointError;
 pub use crate::delivery::checkpoint::inspection::{inspect, Inspection};
@@ -103,6 +104,12 @@ impl StreamCheckpoint {
             is_by_time: true,
             ..StreamCheckpoint::default()
         }
+    }
+
+    /// Whether it was taken from this file. Where the file system has no birth times, both are 0, and
+    /// an inode number may have been reused.
+    pub fn is_in(&self, file: FileId) -> bool {
+        (self.inode, self.birth) == (file.inode, file.birth)
     }
 
     /// The same checkpoint, which starts after this time if nothing was accepted yet.

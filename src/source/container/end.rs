@@ -48,7 +48,7 @@ impl Container {
             Ok(false) => {}
             Err(error) => self.log.report_read_failure(context.link, &error),
         }
-        let is_outside = self.log.is_outside(&self.about);
+        let leaves_log = self.is_gone && self.log.is_outside(&self.about);
         let Some((tailer, follow)) = self.log.tailer_mut() else {
             return parked;
         };
@@ -58,7 +58,7 @@ impl Container {
             return parked;
         }
         if self.is_gone {
-            if is_outside && !tailer.is_ended() {
+            if leaves_log && !tailer.is_ended() {
                 self.stopped_at = tailer.close(context).ok();
             }
             if let Err(error) = tailer.finish(context) {

@@ -10,7 +10,7 @@
 use std::io;
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
+use crate::delivery::checkpoint::ContainerCheckpoint;
 use crate::source::file::cut::{time_of_first, time_of_last};
 use crate::source::file::generation::Generation;
 use crate::source::file::open_files::OpenFiles;
@@ -35,9 +35,8 @@ pub fn is_older_inside(file: &Generation) -> io::Result<bool> {
 /// set back: its last entry is not later than the one at the position, and is as old as the last write.
 /// That of a backup is older.
 pub fn is_set_back(file: &Generation, saved: &ContainerCheckpoint) -> io::Result<bool> {
-    let is_it =
-        |stream: &StreamCheckpoint| (stream.inode, stream.birth) == (file.id.inode, file.id.birth);
-    let (Some(plain), true) = (file.plain_file(), saved.iter().any(is_it)) else {
+    let is_it = saved.iter().any(|stream| stream.is_in(file.id));
+    let (Some(plain), true) = (file.plain_file(), is_it) else {
         return Ok(false);
     };
     let metadata = plain.metadata()?;

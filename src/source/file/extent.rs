@@ -55,8 +55,7 @@ pub fn log_of(logs: &[LogFiles], checkpoint: &StreamCheckpoint) -> io::Result<Op
                 .map(|file| (index, file)),
         );
     }
-    let id = (checkpoint.inode, checkpoint.birth);
-    let is_it = |file: &ListedFile| id.1 != 0 && (file.id.inode, file.id.birth) == id;
+    let is_it = |file: &ListedFile| checkpoint.birth != 0 && checkpoint.is_in(file.id);
     if let Some((index, _)) = files.iter().find(|(_, file)| is_it(file)) {
         return Ok(Some(*index));
     }

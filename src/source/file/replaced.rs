@@ -45,9 +45,7 @@ impl Copied {
     ) -> Option<Copied> {
         let is_other = checkpoint.birth != 0 && checkpoint.birth < file.id.birth;
         // What was compressed is a file of its own, and what was truncated has copies.
-        let is_its_file = |other: &ListedFile| {
-            (other.id.inode, other.id.birth) == (checkpoint.inode, checkpoint.birth)
-        };
+        let is_its_file = |other: &ListedFile| checkpoint.is_in(other.id);
         let may_be = is_other && !checkpoint.is_counted() && !file.rank.is_gzip;
         if !may_be
             || listed.iter().any(is_its_file)

@@ -28,6 +28,15 @@ pub enum Start {
 }
 
 impl Start {
+    /// The position before anything was read.
+    pub fn position(self) -> ContainerCheckpoint {
+        match self {
+            Start::Saved(saved) | Start::After { saved, .. } => saved,
+            Start::Head | Start::Last(_) => ContainerCheckpoint::default(),
+            Start::End(first_start) => [StreamCheckpoint::after(first_start); 2],
+        }
+    }
+
     /// Where files begin that appear where there were none.
     pub fn of_new_files(self) -> Start {
         match self {

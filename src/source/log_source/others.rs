@@ -33,8 +33,8 @@ impl LogSource {
             false => Some(about.runtime().logs(about.found()).into_iter().next()?),
         };
         let files = listed.as_ref().unwrap_or(self.files());
-        let created = is_outside(files, about).then(|| created(about));
-        Some((files.path.to_path_buf(), created??))
+        let created = is_outside(files, about).then(|| created(about))??;
+        Some((files.path.to_path_buf(), created))
     }
 
     /// Lines later than this are another container's. Returns whether that is new. Where that one

@@ -191,10 +191,7 @@ impl LogSource {
         start: Start,
         about: &Description,
     ) {
-        let saved = match start {
-            Start::Saved(saved) | Start::After { saved, .. } => saved,
-            Start::Head | Start::End(_) | Start::Last(_) => ContainerCheckpoint::default(),
-        };
+        let saved = start.position();
         let others = between(logs, first, last_of(&saved));
         for log in logs[..first].iter().filter(|log| !others.contains(log)) {
             self.places.leave(log.clone());

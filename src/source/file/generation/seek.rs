@@ -22,8 +22,7 @@ impl Generation {
     pub fn seek(&mut self, checkpoint: &StreamCheckpoint) -> io::Result<Option<bool>> {
         if checkpoint.fingerprint.length == 0 {
             // Nothing had been read from it, so only the birth time identifies it.
-            let is_same = checkpoint.birth != 0
-                && (checkpoint.inode, checkpoint.birth) == (self.id.inode, self.id.birth);
+            let is_same = checkpoint.birth != 0 && checkpoint.is_in(self.id);
             return Ok(Some(is_same && checkpoint.offset == 0));
         }
         let (head, marker) = match &mut self.content {

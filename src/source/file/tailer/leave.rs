@@ -28,11 +28,7 @@ impl Tailer {
         if let Some(front) = self.rotation.files.open.front() {
             return self.feed.assembler.position(front.resume_here());
         }
-        match self.rotation.start {
-            Start::Saved(saved) | Start::After { saved, .. } => saved,
-            Start::Head | Start::Last(_) => ContainerCheckpoint::default(),
-            Start::End(first_start) => [StreamCheckpoint::after(first_start); 2],
-        }
+        self.rotation.start.position()
     }
 
     /// Delivers the rest of a gone container whose log has been read, and removes it from the
@@ -143,9 +139,7 @@ impl Tailer {
         let saved = self.feed.accepted.saved;
         let newest = self.rotation.files.open.back().map(|file| file.id);
         let is_known = |stream: &StreamCheckpoint| {
-            let is_in_it =
-                newest.is_some_and(|id| (id.inode, id.birth) == (stream.inode, stream.birth));
-            stream.is_counted() || is_in_it
+            stream.is_counted() || newest.is_some_and(|id| stream.is_in(id))
         };
         if saved.iter().any(is_known) {
             return false;
