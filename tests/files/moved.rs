@@ -347,10 +347,8 @@ fn a_folder_that_is_restored_from_a_backup_repeats_nothing_live_and_after_a_rest
     }
 }
 
-/// A clock that was set back by an hour, of which the file that was truncated is older: what is written
-/// has its times, and is written then.
-#[test]
-fn a_log_that_is_truncated_long_after_it_was_made_is_read_whole_though_the_clock_was_set_back() {
+/// A log that is truncated and then written by `write_on`, lines 50 to 79, after those before were read.
+fn truncated_and_read_whole(write_on: impl Fn(&mut LogWriter)) {
     for is_live in [true, false] {
         let root = DockerRoot::new();
         let db = root.path().join("positions.db").display().to_string();
@@ -362,20 +360,36 @@ fn a_log_that_is_truncated_long_after_it_was_made_is_read_whole_though_the_clock
         assert_eq!(collector.wait_texts(50), numbers(0..50));
         let (first, collector) = left(collector, is_live, 50);
         fs::write(&log.log, "").expect("it is ours");
+        write_on(&mut log);
+        let collector = collector.unwrap_or_else(|| Collector::start(root.path(), &options));
+        assert_eq!(collector.wait_texts(80 - first), numbers(first..80));
+    }
+}
+
+/// A clock that was set back by an hour, of which the file that was truncated is older: what is written
+/// has its times, and is written then.
+#[test]
+fn a_log_that_is_truncated_long_after_it_was_made_is_read_whole_though_the_clock_was_set_back() {
+    truncated_and_read_whole(|log| {
         let hour = Duration::from_secs(3600);
         for line in 50..80 {
             let time = jiff::Timestamp::try_from(SystemTime::now() - hour).expect("a time");
             log.piece("stdout", &format!("line {line}\n"), &format!("{time:.9}"));
         }
-        let written = File::options()
-            .append(true)
-            .open(&log.log)
-            .expect("it is ours");
+        let written = File::options().append(true).open(&log.log);
+        let written = written.expect("it is ours");
         let now = SystemTime::now() - hour;
         written.set_modified(now).expect("it is ours");
-        let collector = collector.unwrap_or_else(|| Collector::start(root.path(), &options));
-        assert_eq!(collector.wait_texts(80 - first), numbers(first..80));
-    }
+    });
+}
+
+/// A clock that was set back makes new entries earlier than those that were read.
+#[test]
+fn a_log_that_is_truncated_after_the_clock_was_set_back_is_read_whole() {
+    truncated_and_read_whole(|log| {
+        log.set_year(AFTER - 1);
+        write(log, 50..80);
+    });
 }
 
 /// `rsync` and `tar` make each file anew, under its name; or somebody puts all of them into one. What
@@ -553,27 +567,6 @@ fn a_log_that_is_renamed_and_has_a_copy_in_its_place_is_read_on_under_its_new_na
             let collector = Collector::start(root.path(), &options);
             assert_eq!(collector.wait_texts(1), numbers(81..82), "{script}");
         }
-    }
-}
-
-/// A clock that was set back makes new entries earlier than those that were read.
-#[test]
-fn a_log_that_is_truncated_after_the_clock_was_set_back_is_read_whole() {
-    for is_live in [true, false] {
-        let root = DockerRoot::new();
-        let db = root.path().join("positions.db").display().to_string();
-        let options = [QUICK, &[("DB", db.as_str())]].concat();
-        let mut log = root.container('a', "web");
-        log.set_year(AFTER);
-        write(&mut log, 0..50);
-        let collector = Collector::start(root.path(), &options);
-        assert_eq!(collector.wait_texts(50), numbers(0..50));
-        let (first, collector) = left(collector, is_live, 50);
-        fs::write(&log.log, "").expect("it is ours");
-        log.set_year(AFTER - 1);
-        write(&mut log, 50..80);
-        let collector = collector.unwrap_or_else(|| Collector::start(root.path(), &options));
-        assert_eq!(collector.wait_texts(80 - first), numbers(first..80));
     }
 }
 

@@ -21,7 +21,7 @@ use test_kit::kills::{variable, Arrived, Moments};
 use test_kit::playing_host::{PlayingHost, Release};
 use test_kit::pod_root::{PodRoot, PodWriter};
 use test_kit::receivers::slow_http;
-use test_kit::{holds_within, skip};
+use test_kit::skip;
 
 /// Kills of the playing host, of a real Fluent Bit, and of one that pauses: a restart
 /// of that takes ten times as long.
@@ -174,15 +174,8 @@ fn kills_of_the_playing_host_lose_nothing_and_repeat_one_batch_at_the_most() {
         .map(char::to_string)
         .collect();
     let mut host = PlayingHost::with_instance(Release::LATEST, &options);
-    let mut seen = 0;
-    let is_complete = holds_within(PATIENCE, || {
-        host.run(50);
-        let frames = host.frames();
-        arrived.take_frames(&frames[seen..]);
-        seen = frames.len();
-        let names = names.iter().map(String::as_str);
-        arrived.has_all(names.zip(written.iter().copied()))
-    });
+    let names = names.iter().map(String::as_str);
+    let is_complete = arrived.take_rest(&mut host, names.zip(written.iter().copied()));
     println!(
         "{kills} kills of the playing host: {} lines written, 0 lost, {} repeated after {} of them",
         written.iter().sum::<usize>(),

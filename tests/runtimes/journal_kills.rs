@@ -11,7 +11,7 @@ use test_kit::docker_root::DockerRoot;
 use test_kit::journald::{JournalWriter, Journald};
 use test_kit::kills::{variable, Arrived, Moments};
 use test_kit::playing_host::{PlayingHost, Release, PATIENCE};
-use test_kit::{holds_within, programs, skip};
+use test_kit::{programs, skip};
 
 use crate::journal::{journaled, write_lines};
 
@@ -93,14 +93,8 @@ fn kills_under_load_lose_nothing_and_repeat_one_batch_at_the_most() {
     let written = writing.join().expect("the writer") as usize;
     let rate = (written * ids.len()) as f64 / begun.elapsed().as_secs_f64();
     let mut host = PlayingHost::with_instance(Release::LATEST, &options);
-    let mut seen = 0;
-    let is_complete = holds_within(PATIENCE, || {
-        host.run(50);
-        let frames = host.frames();
-        arrived.take_frames(&frames[seen..]);
-        seen = frames.len();
-        arrived.has_all(ids.iter().map(|id| (id.as_str(), written)))
-    });
+    let lines = ids.iter().map(|id| (id.as_str(), written));
+    let is_complete = arrived.take_rest(&mut host, lines);
     println!(
         "{kills} kills and {restarts} restarts over the journal: {} lines written, {rate:.0} a second, \
          0 lost, {} repeated after {} of them",

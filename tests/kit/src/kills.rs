@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use super::collector::PATIENCE;
+use super::holds_within;
 use super::playing_host::{Frame, PlayingHost};
 
 /// A number from the environment.
@@ -99,6 +101,24 @@ impl Arrived {
             let first = self.next_of(&container) - last.records.len();
             self.repeatable.insert(container, first);
         }
+    }
+
+    /// Lets a playing host of which nothing was taken yet run until so many lines of each container
+    /// have come. Returns whether they have, in time.
+    #[track_caller]
+    pub fn take_rest<'a>(
+        &mut self,
+        host: &mut PlayingHost,
+        written: impl Iterator<Item = (&'a str, usize)> + Clone,
+    ) -> bool {
+        let mut seen = 0;
+        holds_within(PATIENCE, || {
+            host.run(50);
+            let frames = host.frames();
+            self.take_frames(&frames[seen..]);
+            seen = frames.len();
+            self.has_all(written.clone())
+        })
     }
 
     /// The number of the line of a container that comes next.
