@@ -1,19 +1,38 @@
 //! Containers that were removed while nothing was read, whose driver wrote to systemd's journal: what
 //! it still has of them is read.
 
+use std::io;
 use std::time::{Duration, Instant};
 
+use crate::delivery::checkpoint::JournalPlace;
 use crate::runtime::id::ContainerId;
 use crate::runtime::log_driver::JournalWriter;
 use crate::runtime::metadata::ContainerMetadata;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::Found;
 use crate::source::fleet::{Fleet, Turn};
-use crate::source::journal::rest::{place_of, Rest};
+use crate::source::journal::rest::{place_of, Rest, Rests};
 
 /// How long the journal is searched at a start for containers that were removed. The search uses its
 /// index.
 const SEARCH_TIME: Duration = Duration::from_secs(5);
+
+/// Searches the journal, which is opened if it is not.
+fn search(
+    id: &ContainerId,
+    place: &JournalPlace,
+    until: Instant,
+    rests: &mut Option<Rests>,
+    turn: &mut Turn<'_>,
+) -> io::Result<Rest> {
+    let mut opened = match rests.take() {
+        Some(opened) => opened,
+        None => turn.services.journal.rests(turn.now, &turn.services.link)?,
+    };
+    let rest = opened.of(id, place, until)?;
+    *rests = Some(opened);
+    Ok(rest)
+}
 
 impl Fleet {
     /// Has the journal be read for those of these containers of which it has more; returns the others.
@@ -28,24 +47,29 @@ impl Fleet {
         if places.iter().all(Option::is_none) {
             return removed;
         }
-        let Ok(mut rests) = turn.services.journal.rests(turn.now, link) else {
-            return removed;
-        };
         let until = Instant::now() + SEARCH_TIME;
+        let mut rests = None;
         let removed = removed.into_iter().zip(places);
         let others = removed.filter(|(id, place)| {
-            let rest = place.map(|place| rests.of(id, &place, until));
-            match rest {
-                Some(Ok(Rest::Nothing)) => {
+            let mut search = |place| {
+                let mut rest = search(id, &place, until, &mut rests, turn);
+                if rest.is_err() {
+                    // What is left of a removed file, or behind the end of an archived one, fails once.
+                    rest = search(id, &place, until, &mut rests, turn);
+                }
+                rest.unwrap_or(Rest::Unknown)
+            };
+            match place.map_or(Rest::Unknown, &mut search) {
+                Rest::Nothing => {
                     turn.services.link.leave(*id);
                     false
                 }
-                Some(Ok(Rest::Entries {
+                Rest::Entries {
                     writer,
                     name,
                     image,
-                })) => !self.read_rest(*id, writer, (name, image), turn),
-                _ => true,
+                } => !self.read_rest(*id, writer, (name, image), turn),
+                Rest::Unknown => true,
             }
         });
         others.map(|(id, _)| id).collect()

@@ -41,8 +41,9 @@ pub fn place_of(saved: &ContainerCheckpoint) -> Option<JournalPlace> {
     places.min_by_key(|place| place.received)
 }
 
-/// A journal that is searched.
+/// A journal that is searched. To be dropped after a failure.
 pub struct Rests {
+    /// `None` after a failure.
     journal: Option<Box<dyn Journal>>,
 }
 
@@ -61,7 +62,6 @@ impl Rests {
         place: &JournalPlace,
         until: Instant,
     ) -> io::Result<Rest> {
-        // After a failure, of that one.
         let journal = self.journal.take();
         let mut scan = Scan::begin(
             journal.ok_or(io::ErrorKind::Other)?,
