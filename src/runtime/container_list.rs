@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::lock::lock;
 use crate::runtime::bounded_reason::reason_of;
+use crate::runtime::folder_stamp::stamp_of;
 use crate::runtime::id::ContainerId;
 use crate::runtime::metadata::MetadataError;
 use crate::runtime::podman_list::{parse, Listed};
@@ -26,8 +27,9 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The parsed list.
 type List = Arc<HashMap<ContainerId, Listed>>;
 
-/// Device, inode, size, and seconds and nanoseconds of the last change.
-type Version = (u32, u32, u64, u64, i64, u32);
+/// Device, inode, size, and seconds and nanoseconds of the last change; and whether another change
+/// since would show in these.
+type Version = (u32, u32, u64, u64, i64, u32, bool);
 
 /// A cache of parsed lists.
 #[derive(Debug)]
@@ -99,6 +101,7 @@ impl ContainerLists {
             stat.stx_size,
             changed.0,
             changed.1,
+            stamp_of(&stat).is_some(),
         );
         let mut all = lock(&self.known);
         if all.len() >= MOST_LISTS && !all.contains_key(path.as_ref()) {
