@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::runtime::file::nanos_of;
 use crate::runtime::safe_path::SafePath;
 use rustix::fs::{statx, AtFlags, Statx, StatxFlags, CWD};
 
@@ -49,10 +50,7 @@ pub(super) fn stamp_of(stat: &Statx) -> Option<FolderStamp> {
 }
 
 fn settled(stat: &Statx, at: SystemTime) -> Option<FolderStamp> {
-    let changed = Duration::new(
-        u64::try_from(stat.stx_ctime.tv_sec).ok()?,
-        stat.stx_ctime.tv_nsec,
-    );
+    let changed = Duration::from_nanos(nanos_of(stat.stx_ctime));
     let at = at.duration_since(UNIX_EPOCH).ok()?;
     let is_settled = at.saturating_sub(changed) >= STAMP_AGE;
     let device = (stat.stx_dev_major, stat.stx_dev_minor);

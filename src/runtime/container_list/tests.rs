@@ -1,5 +1,4 @@
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
 
 use super::*;
 
@@ -53,10 +52,10 @@ fn a_list_that_changes_again_within_a_tick_of_the_clock_is_read_again() {
     assert_eq!(name().as_deref(), Some("one"));
     write("two");
     // Recent kernels have finer clocks.
-    let changed = file.metadata().unwrap();
+    let changed = SafePath::from(&file).stat().unwrap().stx_ctime;
     for known in lock(&lists.known).values_mut() {
         let (version, _) = known.list.as_mut().unwrap();
-        (version.4, version.5) = (changed.ctime(), changed.ctime_nsec() as u32);
+        version.2 = nanos_of(changed);
     }
     assert_eq!(name().as_deref(), Some("one"), "nothing shows yet");
     let begun = Instant::now();

@@ -20,7 +20,7 @@ use rustix::io::Errno;
 
 use crate::format::layout::Layout;
 use crate::format::position::Timestamp;
-use crate::runtime::file::{describe, is_shortage, FileId};
+use crate::runtime::file::{describe, is_shortage, nanos_of, FileId};
 use crate::runtime::safe_path::{Folder, SafePath};
 use crate::runtime::{FileRank, LogFiles};
 use crate::source::file::foreign::{
@@ -265,7 +265,7 @@ impl Names {
                 path: dir.join(name),
                 id,
                 run,
-                modified: modified(&stat),
+                modified: nanos_of(stat.stx_mtime),
                 is_empty,
                 is_named_after_log,
             });
@@ -301,7 +301,7 @@ impl Names {
         // An archive that is older than what has the name of its original is of another file.
         let is_original_of = |original: &SafePath, file: &Renamed| {
             let stat = original.stat();
-            stat.is_ok_and(|stat| modified(&stat) / SECOND <= file.modified / SECOND)
+            stat.is_ok_and(|stat| nanos_of(stat.stx_mtime) / SECOND <= file.modified / SECOND)
         };
         self.renamed.retain(|file| {
             let mut originals = originals_of(&file.path).filter_map(|path| plain.get(&path));
@@ -314,14 +314,6 @@ impl Names {
 
 fn is_regular(stat: &Statx) -> bool {
     FileType::from_raw_mode(stat.stx_mode.into()) == FileType::RegularFile
-}
-
-pub(super) fn modified(stat: &Statx) -> u64 {
-    let time = Timestamp {
-        seconds: stat.stx_mtime.tv_sec,
-        nanos: stat.stx_mtime.tv_nsec,
-    };
-    time.since_epoch()
 }
 
 /// Whether a name now belongs to another file than it did, or to none. If not, that its file could
