@@ -47,7 +47,11 @@ impl Copied {
         // What was compressed is a file of its own, and what was truncated has copies.
         let is_its_file = |other: &ListedFile| checkpoint.is_in(other.id);
         let may_be = is_other && !checkpoint.is_counted() && !file.rank.is_gzip;
+        // A copy beside the log is in nobody's place, if its original may be in an archive since.
+        let is_archived =
+            |other: &ListedFile| other.rank.is_gzip && other.id.birth > checkpoint.birth;
         if !may_be
+            || file.is_renamed && listed.iter().any(is_archived)
             || listed.iter().any(is_its_file)
             || birth_of_folder(&file.path)? > checkpoint.birth
         {
