@@ -213,6 +213,9 @@ impl Container {
             }
             return;
         }
+        if self.is_gone && self.log.journaled_mut().is_some() {
+            return;
+        }
         self.folder
             .begin_look(&self.about.found().dir, &self.log.files().dir);
         self.load_metadata(around);

@@ -227,6 +227,11 @@ impl Scan {
         self.fields.sender()
     }
 
+    /// Passes each field of the entry on.
+    pub fn visit(&mut self, visit: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        self.journal.fields(visit)
+    }
+
     /// The entry at the place that the last step returned.
     pub fn entry(&mut self, place: JournalPlace) -> Entry<'_> {
         self.fields.entry(place.time())

@@ -119,7 +119,7 @@ impl LogSource {
     }
 
     /// Reads the journal from now on, unless it is read already.
-    pub(super) fn go_to_journal(&mut self, about: &Description, around: &mut Surroundings<'_>) {
+    pub fn go_to_journal(&mut self, about: &Description, around: &mut Surroundings<'_>) {
         if matches!(self.source, Source::Api { .. }) {
             self.end_elsewhere(about, around);
         }

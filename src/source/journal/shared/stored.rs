@@ -1,12 +1,23 @@
-//! What the shared journal knows of journald's storing: whether it does, and whether its numbers go
-//! on.
+//! What the shared journal knows of what journald stores: whether it does, whether its numbers go on,
+//! and what it still has of containers that were removed.
+
+use std::time::Instant;
 
 use crate::delivery::checkpoint::JournalPlace;
 use crate::delivery::link::Link;
 use crate::source::journal::coverage;
+use crate::source::journal::rest::Rests;
 use crate::source::journal::shared::SharedJournal;
 
 impl SharedJournal {
+    /// Opens it once more, to search it for containers that were removed.
+    pub fn rests(&mut self, now: Instant, link: &Link) -> Result<Rests, String> {
+        self.probe(now, link)?;
+        self.open()
+            .map(Rests::new)
+            .map_err(|error| error.to_string())
+    }
+
     /// Whether journald does not store what containers write, as far as its files tell.
     pub fn is_unwritten(&self) -> bool {
         self.unwritten.is_there()
