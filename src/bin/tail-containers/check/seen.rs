@@ -41,6 +41,8 @@ pub struct Seen {
     pub source: String,
     /// Whether it is read through the API, or only the API knows.
     pub needs_api: bool,
+    /// When it was started, in nanoseconds since 1970, if it runs and is read from the journal.
+    pub started: Option<u64>,
     /// Whether its runtime says that it runs.
     pub is_said_to_run: bool,
     /// Its files and the watched folder, if it is read from files.
@@ -116,7 +118,11 @@ impl Seen {
                     findings.push(self.deleted(what.to_owned()));
                 }
             }
-            Choice::Journal => self.source = JOURNAL.to_owned(),
+            Choice::Journal => {
+                self.source = JOURNAL.to_owned();
+                let run = facts.runtime.last_run(facts.found);
+                self.started = run.started.filter(|_| run.is_running == Some(true));
+            }
             Choice::Unreadable => {
                 let Err((files, error)) = log else { return };
                 self.source = format!("nowhere: its file cannot be read: {error}");
