@@ -652,3 +652,32 @@ fn a_log_that_was_renamed_before_its_first_line_is_read() {
         passes(settings, &[&actions[..], &rest].concat());
     }
 }
+
+/// What the first piece belongs to was truncated away with its end.
+#[test]
+fn a_line_behind_one_without_its_end_comes_whole_again_after_a_kill() {
+    let settings = Settings {
+        max_file: 3,
+        by_hand: true,
+        ..PLAIN
+    };
+    let piece = Action::Piece { c: 0, stream: 1 };
+    let lines = Action::Write {
+        c: 0,
+        stream: 0,
+        lines: 3,
+    };
+    let (truncate, kill) = (Action::Truncate { c: 0 }, Action::KillInAppend { after: 0 });
+    let actions = [
+        piece.clone(),
+        ROTATE,
+        lines.clone(),
+        truncate,
+        kill,
+        piece,
+        lines,
+        WRITE,
+        WRITE,
+    ];
+    passes(settings, &actions);
+}

@@ -5,6 +5,7 @@
 use std::io;
 
 use crate::format::layout::Layout;
+use crate::format::position::Timestamp;
 use crate::runtime::file::nanos_of;
 use crate::runtime::LogFiles;
 use crate::source::file::content::read_head;
@@ -53,20 +54,26 @@ fn is_archive_of(archive: &ListedFile, plain: &ListedFile) -> io::Result<bool> {
     Ok(head(plain)?.starts_with(&head(archive)?))
 }
 
-/// Whether these files, the one with the highest number first, were written in another order. Both the
-/// times at which they got their names and their first entries must say so: a clock that was set back is
-/// in the entries, and the files of a copied folder all have new times.
+/// Whether of these files, the one with the highest number first, one was written after another that
+/// has a lower number. Both the times at which they got their names and their first entries must say so:
+/// a clock that was set back is in the entries, as is a line that goes on behind a copy, and the files of
+/// a copied folder all have new times.
 fn are_contradicted(files: &[&ListedFile], layout: Layout) -> io::Result<bool> {
-    let renamed = files.iter().filter_map(|file| file.path.stat().ok());
-    if renamed.map(|stat| nanos_of(stat.stx_ctime)).is_sorted() {
+    let named = |file: &&ListedFile| Some(nanos_of(file.path.stat().ok()?.stx_ctime));
+    if files.iter().filter_map(named).is_sorted() {
         return Ok(false);
     }
-    let mut firsts = Vec::new();
+    let mut before: Vec<(u64, Timestamp)> = Vec::new();
     for file in files {
-        if let Examined::Log { first, .. } = examine(&file.path, file.id, Some(layout))? {
-            firsts.push(first);
+        let examined = examine(&file.path, file.id, Some(layout))?;
+        let (Some(named), Examined::Log { first, .. }) = (named(file), examined) else {
+            continue;
+        };
+        if before.iter().any(|of| of.0 > named && of.1 > first) {
+            return Ok(true);
         }
+        // Its first entry is not there yet.
+        before.extend((first != BEHIND_ALL).then_some((named, first)));
     }
-    firsts.retain(|first| *first != BEHIND_ALL);
-    Ok(!firsts.is_sorted())
+    Ok(false)
 }
