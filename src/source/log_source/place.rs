@@ -38,6 +38,8 @@ pub struct Places {
     pub is_compared: bool,
     /// Its runtime writes to another file than the one that is read, which is reported.
     pub is_replaced: bool,
+    /// The newest file was deleted, and that was reported.
+    pub(super) is_newest_lost: bool,
     /// The file of the checkpoint was deleted, and that was reported.
     is_lost: bool,
     /// The journal was read to its end, if reading was to resume there.
