@@ -131,6 +131,11 @@ pub trait Runtime: Send + Sync {
         LastRun::default()
     }
 
+    /// The log of the container's last run, if something says that there was one and it is not there.
+    fn missing_log(&self, _found: &Found) -> Option<SafePath> {
+        None
+    }
+
     /// Whether the container has run, or its directory does not show whether it has. Only then
     /// is a missing log worth investigating.
     fn has_run(&self, _found: &Found) -> bool {
@@ -441,6 +446,12 @@ impl LogFiles {
     /// Ranks a file name in the directory; `None` if the file is not part of the log.
     pub fn rank_of(&self, name: &str) -> Option<FileRank> {
         (self.rank)(name.strip_prefix(&*self.prefix)?)
+    }
+
+    /// Whether a rotated file gets a higher number at each rotation. Otherwise it keeps its name.
+    pub fn renames_at_each_rotation(&self) -> bool {
+        let age = |rest| (self.rank)(rest).map(|rank| rank.age);
+        age(".1") < age(".2")
     }
 
     /// The run of a file that the runtime did not name (logrotate's `dateext`, `.old` …), if it

@@ -27,7 +27,8 @@ use super::renamed::numbers;
 const SECOND: u64 = 1_000_000_000;
 
 /// What is said while the runtime writes to a file without a name, and after that.
-const REPLACED: &str = "was replaced by hand (an editor, sed -i, mv, rm, or logrotate without copytruncate) while it ran";
+const REPLACED: &str =
+    "was replaced by hand (an editor, sed -i, mv, rm, or logrotate without copytruncate)";
 const REPLACED_BEFORE: &str = "replaced its log by hand at ";
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -88,6 +89,20 @@ fn docker(dir: &Path, driver: &str, log: &str) -> (PathBuf, LogWriter) {
     let log = docker.dir.join(log);
     fs::create_dir_all(log.parent().unwrap()).unwrap();
     (log, docker)
+}
+
+/// What is said of it besides, and what `check` says: nothing tells whether a pod's container runs.
+fn besides(kind: Kind) -> [&'static str; 2] {
+    match kind {
+        Pod => [
+            "; nothing says whether it ran then: if it did, the runtime still writes to",
+            "its log was replaced by hand; if it ran then, which nothing says, the runtime still",
+        ],
+        _ => [
+            " while it ran: the runtime still writes to",
+            "its log was replaced by hand while it ran",
+        ],
+    }
 }
 
 impl Machine {
@@ -247,7 +262,8 @@ fn a_replaced_log_is_said_counted_and_checked(kind: Kind) {
     machine.write(15..20);
     for start in 0..2 {
         let collector = machine.start();
-        collector.wait("a message", |collector| collector.has_logged(REPLACED));
+        let said = format!("{REPLACED}{}", besides(kind)[0]);
+        collector.wait("a message", |collector| collector.has_logged(&said));
         collector.wait("the count", |collector| {
             collector.metric("containers_unread") == 1.0
         });
@@ -259,7 +275,7 @@ fn a_replaced_log_is_said_counted_and_checked(kind: Kind) {
         assert_eq!(collector.wait_texts(unread.len()), unread);
         stopped(collector, u64::from(start == 0));
         let (page, is_all_read) = machine.check();
-        let found = "its log was replaced by hand while it ran";
+        let found = besides(kind)[1];
         assert!(!before.contains(found), "{before}");
         assert!(!is_all_read && page.contains(found), "{page}");
     }
@@ -326,7 +342,7 @@ fn a_log_that_was_made_empty_of_every_runtime_is_said_counted_and_checked() {
             stopped(collector, lost);
         }
         let (page, is_all_read) = machine.check();
-        let found = page.contains("its log was replaced by hand while it ran");
+        let found = page.contains(besides(kind)[1]);
         assert!(found && !is_all_read, "{kind:?} {page}");
     });
 }
@@ -574,4 +590,79 @@ fn a_number_that_is_missing_of_a_pod_or_nerdctl_is_counted() {
         );
         assert!(says(&messages, &said), "{kind:?} {messages:#?}");
     });
+}
+
+/// Nothing but the kubelet's link tells that there was another run.
+#[test]
+fn the_log_of_a_pods_last_run_that_was_deleted_is_said_counted_once_and_checked() {
+    let root = PodRoot::new();
+    let mut pod = root.container("shop", "web", "app");
+    let dir = root.path().display().to_string();
+    let db = root.path().join("positions.db").display().to_string();
+    let options = [
+        ("DB", &*db),
+        ("Runtime", "cri"),
+        ("Rescan_Interval", "50ms"),
+    ];
+    let pods = format!("Pod_Logs={}", root.pods().display());
+    let check = || {
+        let mut check = Command::new(program());
+        check.args([
+            "check",
+            "--runtime",
+            "cri",
+            "-o",
+            "Journal_Path=off",
+            "-o",
+            &pods,
+        ]);
+        page(&check.output().expect("tail-containers runs"))
+    };
+    pod.line("line 0");
+    let collector = Collector::start(Path::new(&dir), &options);
+    assert_eq!(collector.wait_texts(1), numbers(0..1));
+    stopped(collector, 0);
+    pod.line("line 1");
+    pod.restart();
+    pod.line("lost");
+    let (page, is_all_read) = check();
+    assert!(is_all_read, "{page}");
+    let lost = pod.log();
+    fs::remove_file(&lost).unwrap();
+    let (page, is_all_read) = check();
+    let found = "the log of its last run was deleted: 1.log";
+    assert!(!is_all_read && page.contains(found), "{page}");
+    let said = format!(
+        "files of its log are missing (1), the newest of them {}",
+        lost.display()
+    );
+    for start in 0..3 {
+        let collector = Collector::start(Path::new(&dir), &options);
+        collector.wait("that it is unread", |collector| {
+            collector.metric("containers_unread") == 1.0
+        });
+        if start == 0 {
+            assert_eq!(collector.wait_texts(1), ["line 1"]);
+            collector.wait("a message", |collector| collector.has_logged(&said));
+        }
+        looked_at_pod(&root, &collector, start);
+        let messages = stopped(collector, u64::from(start == 0));
+        assert_eq!(says(&messages, &said), start == 0, "{messages:#?}");
+    }
+    pod.restart();
+    pod.line("line 2");
+    let (page, is_all_read) = check();
+    assert!(is_all_read, "{page}");
+}
+
+/// Another container, which is found after the first one, has been read.
+fn looked_at_pod(root: &PodRoot, collector: &Collector, start: usize) {
+    let mut other = root.container("shop", "other", &format!("app{start}"));
+    for round in 0..3 {
+        let text = format!("round {start} {round}");
+        other.line(&text);
+        collector.wait("a round", |collector| {
+            collector.records().iter().any(|it| it.text("log") == text)
+        });
+    }
 }

@@ -635,3 +635,49 @@ fn a_copy_that_was_passed_over_at_a_start_is_passed_over_at_the_next_one() {
         );
     }
 }
+
+/// The runtime writes on to it; nothing but its age tells it from an empty copy.
+#[test]
+fn a_log_that_was_renamed_before_its_first_line_is_read() {
+    for create in [false, true] {
+        let settings = Settings {
+            by_logrotate: true,
+            is_dated: true,
+            ..PLAIN
+        };
+        let rename = |create| Action::Rename { c: 0, create };
+        let run = Action::Run { count: 1 };
+        let actions = [WRITE, run, rename(false), Action::Reopen { c: 0 }];
+        let rest = [rename(create), Action::Run { count: 1 }, WRITE];
+        passes(settings, &[&actions[..], &rest].concat());
+    }
+}
+
+/// What the first piece belongs to was truncated away with its end.
+#[test]
+fn a_line_behind_one_without_its_end_comes_whole_again_after_a_kill() {
+    let settings = Settings {
+        max_file: 3,
+        by_hand: true,
+        ..PLAIN
+    };
+    let piece = Action::Piece { c: 0, stream: 1 };
+    let lines = Action::Write {
+        c: 0,
+        stream: 0,
+        lines: 3,
+    };
+    let (truncate, kill) = (Action::Truncate { c: 0 }, Action::KillInAppend { after: 0 });
+    let actions = [
+        piece.clone(),
+        ROTATE,
+        lines.clone(),
+        truncate,
+        kill,
+        piece,
+        lines,
+        WRITE,
+        WRITE,
+    ];
+    passes(settings, &actions);
+}

@@ -8,7 +8,8 @@ use fluent_bit_container_logs::runtime::log_driver::LogDriver;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{Api, LogFiles};
 use fluent_bit_container_logs::source::choose::{
-    is_deleted, kind_of, missing_folder, Choice, Facts, DELETED, REPLACED,
+    is_deleted, kind_of, missing_folder, Choice, Facts, AWAY, MAY_BE_REPLACED, NEWEST_DELETED,
+    REPLACED,
 };
 use fluent_bit_container_logs::source::file::listing::{self, UnreadableFile};
 use fluent_bit_container_logs::source::file::replaced::{is_replaced, Run};
@@ -109,9 +110,16 @@ impl Seen {
                 self.files = Some(files.clone());
                 let run = Run::of(facts.runtime, facts.found);
                 if is_deleted(facts) {
-                    findings.push(self.deleted(DELETED.to_owned()));
+                    findings.push(self.deleted(AWAY.to_owned()));
+                } else if let Some(path) = facts.runtime.missing_log(facts.found) {
+                    let name = path.file_name().unwrap_or_default().to_string_lossy();
+                    findings.push(self.deleted(format!("{NEWEST_DELETED}: {name}")));
                 } else if is_replaced(files, &run) {
-                    findings.push(self.deleted(REPLACED.to_owned()));
+                    let what = match run.last.is_running {
+                        Some(_) => REPLACED,
+                        None => MAY_BE_REPLACED,
+                    };
+                    findings.push(self.deleted(what.to_owned()));
                 }
             }
             Choice::Journal => {
