@@ -703,7 +703,10 @@ fn the_demo_simulates_containers_where_none_can_be_read() {
         };
         let mut probe = as_nobody(Path::new("test"));
         if !geteuid().is_root() || run(probe.arg("-x").arg(&script)).is_err() {
-            return skip(test, "not root, or a folder on the way here is closed to others");
+            return skip(
+                test,
+                "not root, or a folder on the way here is closed to others",
+            );
         }
         let head = told(as_nobody(&script), root.path());
         assert!(head.contains("only root can read those"), "{head}");
