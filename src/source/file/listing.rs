@@ -580,7 +580,7 @@ mod tests {
     }
 
     #[test]
-    fn of_empty_files_only_the_newest_may_still_be_written() {
+    fn empty_files_named_after_the_log_come_last_and_may_still_be_written() {
         let dir = tempfile::tempdir().unwrap();
         for name in ["x-json.log-20261124", "x-json.log-20261125", "something"] {
             std::fs::write(dir.path().join(name), "").unwrap();
@@ -589,7 +589,10 @@ mod tests {
         older.set_modified(std::time::UNIX_EPOCH).unwrap();
         std::fs::write(dir.path().join("x-json.log"), record(20)).unwrap();
         let (files, _) = names(dir.path());
-        assert_eq!(files, ["x-json.log-20261124", "x-json.log"]);
+        assert_eq!(
+            files,
+            ["x-json.log-20261125", "x-json.log-20261124", "x-json.log"]
+        );
     }
 
     /// A pipe would hold up the reader, and a link could lead anywhere.
