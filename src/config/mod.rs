@@ -71,6 +71,15 @@ impl BufferedLimit {
     }
 }
 
+/// How many files of logs may be open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenFilesLimit {
+    /// Beyond that, those are closed that were read to their end.
+    pub at_rest: usize,
+    /// Beyond that, those with unread lines as well.
+    pub unread: usize,
+}
+
 /// A validated configuration. [`Config::from_lookup`] makes one; in `Config::default()` nothing
 /// is set, not even the defaults of the options.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -103,6 +112,8 @@ pub struct Config {
     pub buffered_limit: BufferedLimit,
     /// Most bytes on disk of deleted files that are not read yet.
     pub held_files_limit: usize,
+    /// Most files of logs that may be open; `None` for a share of what the process may open.
+    pub open_files: Option<OpenFilesLimit>,
     /// How long a record may be refused while others are accepted before it is given up.
     pub refused_record_timeout: Duration,
     /// Longest joined line, in bytes.

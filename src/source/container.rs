@@ -386,5 +386,6 @@ mod end;
 mod journaled;
 mod outside;
 pub mod place;
+mod rest;
 #[cfg(test)]
 mod tests;
