@@ -8,7 +8,18 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
+use rustix::time::{clock_gettime, ClockId, Timespec};
+
 use crate::lock::lock;
+
+/// CPU time of this thread. Unlike elapsed time, it does not grow while other processes run.
+pub fn processor_time() -> Duration {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(
+        u64::try_from(tv_sec).unwrap_or(0),
+        u32::try_from(tv_nsec).unwrap_or(0),
+    )
+}
 
 /// A thread that one thread starts and another may end.
 pub trait EndThread: Send + Sync {

@@ -80,6 +80,19 @@ pub struct OpenFilesLimit {
     pub unread: usize,
 }
 
+impl OpenFilesLimit {
+    /// In a process that may open `limit` files: a quarter of them, and as many as a quarter of that with
+    /// unread lines.
+    pub fn within(limit: Option<u64>) -> OpenFilesLimit {
+        let most = usize::MAX / 2;
+        let at_rest = limit.map_or(most, |limit| usize::try_from(limit / 4).unwrap_or(most));
+        OpenFilesLimit {
+            at_rest,
+            unread: at_rest + at_rest / 4,
+        }
+    }
+}
+
 /// A validated configuration. [`Config::from_lookup`] makes one; in `Config::default()` nothing
 /// is set, not even the defaults of the options.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

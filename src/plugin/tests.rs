@@ -2,7 +2,7 @@ use super::*;
 use std::sync::Mutex;
 
 use crate::delivery::checkpoint::StreamCheckpoint;
-use crate::delivery::drain::parsers::{processor_time, DRAIN_PARSING, MOST_PARSED};
+use crate::delivery::drain::parsers::{DRAIN_PARSING, MOST_PARSED};
 use crate::delivery::drain::DRAIN_BYTES;
 use crate::delivery::host::embedded::decode_records;
 use crate::delivery::host::{AppendRefused, NoParser, Parsed};
@@ -12,6 +12,7 @@ use crate::format::position::Stream;
 use crate::pipeline::encode::{put_record, RecordFields};
 use crate::pipeline::partial::Line;
 use crate::runtime::id::ContainerId;
+use crate::threads::processor_time;
 
 /// A host that records its calls and answers appends as configured.
 #[derive(Default)]

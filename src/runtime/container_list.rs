@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::lock::lock;
 use crate::runtime::bounded_reason::reason_of;
+use crate::runtime::file::{describe, nanos_of, FileId};
+use crate::runtime::folder_stamp::stamp_of;
 use crate::runtime::id::ContainerId;
 use crate::runtime::metadata::MetadataError;
 use crate::runtime::podman_list::{parse, Listed};
@@ -26,8 +28,9 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The parsed list.
 type List = Arc<HashMap<ContainerId, Listed>>;
 
-/// Device, inode, size, and seconds and nanoseconds of the last change.
-type Version = (u32, u32, u64, u64, i64, u32);
+/// Identity and size, the time of the last change, and whether another change since would show in
+/// these.
+type Version = (FileId, u64, u64, bool);
 
 /// A cache of parsed lists.
 #[derive(Debug)]
@@ -90,16 +93,9 @@ impl ContainerLists {
         };
         // Taken before the read, so a change during the read causes another one next time.
         let stat = path.stat().map_err(failed)?;
-        let changed = (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec);
-        let device = (stat.stx_dev_major, stat.stx_dev_minor);
-        let version = (
-            device.0,
-            device.1,
-            stat.stx_ino,
-            stat.stx_size,
-            changed.0,
-            changed.1,
-        );
+        let (id, size) = describe(&stat);
+        let is_settled = stamp_of(&stat).is_some();
+        let version = (id, size, nanos_of(stat.stx_ctime), is_settled);
         let mut all = lock(&self.known);
         if all.len() >= MOST_LISTS && !all.contains_key(path.as_ref()) {
             // Evict only the oldest, so that the others keep their lists and read counts.

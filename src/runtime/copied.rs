@@ -2,18 +2,16 @@
 //! another one, as with userns-remap. Only one of them is in use, and no setting need tell which.
 //! Its log is written, and its metadata are when the container is started.
 
-use std::time::Duration;
-
 use rustix::fs::Statx;
 
-use crate::runtime::file::stat_path;
+use crate::runtime::file::{nanos_of, stat_path};
 use crate::runtime::seam::{Found, Runtime};
 
-/// When something was last written to a container's folder.
+/// When something was last written to a container's folder, in nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Written {
-    log: Option<Duration>,
-    metadata: Option<Duration>,
+    log: Option<u64>,
+    metadata: Option<u64>,
     /// Bytes of the logs: a time is as coarse as a tick of the kernel's clock.
     bytes: u64,
 }
@@ -24,21 +22,17 @@ impl Written {
         let logs = runtime.logs(found).into_iter();
         let logs: Vec<_> = logs.filter_map(|it| it.path.stat().ok()).collect();
         Written {
-            log: logs.iter().filter_map(time_of).max(),
+            log: logs.iter().map(time_of).max(),
             bytes: logs.iter().map(|stat| stat.stx_size).sum(),
             metadata: runtime
                 .metadata_file(found)
-                .and_then(|file| time_of(&file.stat().ok()?)),
+                .and_then(|file| Some(time_of(&file.stat().ok()?))),
         }
     }
 }
 
-fn time_of(stat: &Statx) -> Option<Duration> {
-    let time = stat.stx_mtime;
-    Some(Duration::new(
-        u64::try_from(time.tv_sec).ok()?,
-        time.tv_nsec,
-    ))
+fn time_of(stat: &Statx) -> u64 {
+    nanos_of(stat.stx_mtime)
 }
 
 /// Whether two runtimes, or two paths, lead to one folder.
@@ -79,7 +73,7 @@ mod tests {
 
     /// Written at these times, and since the one that is read rested.
     fn at(log: u64, metadata: u64, has_grown: bool) -> State {
-        let time = |seconds| (seconds > 0).then(|| Duration::from_secs(seconds));
+        let time = |time| (time > 0).then_some(time);
         let (log, metadata) = (time(log), time(metadata));
         State {
             written: Written {

@@ -9,9 +9,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use rustix::fs::{statx, AtFlags, Statx, StatxFlags};
+use rustix::fs::{statx, AtFlags, Statx, StatxFlags, StatxTimestamp};
 use rustix::io::Errno;
 
+use crate::format::position::Timestamp;
 use crate::runtime::safe_path::SafePath;
 
 /// What the kernel appends to the name of a file that has none any more.
@@ -50,10 +51,7 @@ pub fn describe(stat: &Statx) -> (FileId, u64) {
     let birth = if stat.stx_mask & StatxFlags::BTIME.bits() == 0 {
         0
     } else {
-        u64::try_from(stat.stx_btime.tv_sec)
-            .unwrap_or(0)
-            .saturating_mul(1_000_000_000)
-            + u64::from(stat.stx_btime.tv_nsec)
+        nanos_of(stat.stx_btime)
     };
     let device = u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor);
     (
@@ -64,6 +62,15 @@ pub fn describe(stat: &Statx) -> (FileId, u64) {
         },
         stat.stx_size,
     )
+}
+
+/// A time of the kernel's in nanoseconds since 1970; 0 for earlier times.
+pub fn nanos_of(time: StatxTimestamp) -> u64 {
+    let time = Timestamp {
+        seconds: time.tv_sec,
+        nanos: time.tv_nsec,
+    };
+    time.since_epoch()
 }
 
 /// Whether an open file still has its name, in whatever folder that is now: one that was moved, or

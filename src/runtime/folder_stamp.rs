@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::runtime::file::nanos_of;
 use crate::runtime::safe_path::SafePath;
 use rustix::fs::{statx, AtFlags, Statx, StatxFlags, CWD};
 
@@ -23,10 +24,17 @@ pub struct FolderStamp {
 const STAMP_AGE: Duration = Duration::from_secs(3);
 
 /// The stamp of the directory at `path`; `None` if the directory does not exist or changed so
-/// recently that another change might not alter the stamp. A change during a listing is
-/// therefore always detected, because it is too recent.
+/// recently that another change might not alter the stamp. Of what is listed next, it is the stamp:
+/// a change during the listing alters it.
 pub fn stamp(path: &Path) -> Option<FolderStamp> {
-    stamp_of(&statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS).ok()?)
+    stamp_listed(path, SystemTime::now())
+}
+
+/// The stamp of the directory at `path`, which has been listed since `begun`; `None` if it changed
+/// during the listing, however long that took, or shortly before.
+pub fn stamp_listed(path: &Path, begun: SystemTime) -> Option<FolderStamp> {
+    let stat = statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS).ok()?;
+    settled(&stat, begun)
 }
 
 /// The stamp of what is at `path`, if it is there and did not change as recently as that; does not
@@ -38,12 +46,13 @@ pub fn stamp_at(path: &SafePath) -> Option<FolderStamp> {
 /// The stamp of the directory with this stat result; `None` if it changed so recently that
 /// another change might not alter the stamp.
 pub(super) fn stamp_of(stat: &Statx) -> Option<FolderStamp> {
-    let changed = Duration::new(
-        u64::try_from(stat.stx_ctime.tv_sec).ok()?,
-        stat.stx_ctime.tv_nsec,
-    );
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    let is_settled = now.saturating_sub(changed) >= STAMP_AGE;
+    settled(stat, SystemTime::now())
+}
+
+fn settled(stat: &Statx, at: SystemTime) -> Option<FolderStamp> {
+    let changed = Duration::from_nanos(nanos_of(stat.stx_ctime));
+    let at = at.duration_since(UNIX_EPOCH).ok()?;
+    let is_settled = at.saturating_sub(changed) >= STAMP_AGE;
     let device = (stat.stx_dev_major, stat.stx_dev_minor);
     is_settled.then_some(FolderStamp {
         device,
@@ -67,5 +76,19 @@ mod tests {
     fn a_folder_that_rests_is_told_from_others() {
         let (one, other) = (stamp(Path::new("/usr")), stamp(Path::new("/usr/lib")));
         assert!(one.is_some() && one == stamp(Path::new("/usr")) && one != other);
+    }
+
+    #[test]
+    fn a_folder_that_changed_since_its_listing_began_has_no_stamp_however_long_that_took() {
+        let folder = Path::new("/usr");
+        let changed = UNIX_EPOCH + stamp(folder).unwrap().changed;
+        for (begun, is_settled) in [
+            (changed - Duration::from_secs(60), false),
+            (changed, false),
+            (changed + STAMP_AGE / 2, false),
+            (changed + STAMP_AGE, true),
+        ] {
+            assert_eq!(stamp_listed(folder, begun).is_some(), is_settled);
+        }
     }
 }

@@ -40,7 +40,7 @@ mod storages;
 mod user_storages;
 pub mod users;
 
-pub use crate::runtime::folder_stamp::{stamp, stamp_at, FolderStamp};
+pub use crate::runtime::folder_stamp::{stamp, stamp_at, stamp_listed, FolderStamp};
 pub use crate::runtime::network_fs::{is_on_network, network_file_system};
 pub use crate::runtime::root_watch::RootWatch;
 pub use crate::runtime::seam::{

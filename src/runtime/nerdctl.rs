@@ -29,7 +29,7 @@ use crate::runtime::bounded_json::TextMap;
 use crate::runtime::bounds::Env;
 use crate::runtime::data_root::{toml_text, DataRoot, Service, Settings};
 use crate::runtime::docker::read_json;
-use crate::runtime::file::{stat_path, FileId};
+use crate::runtime::file::{nanos_of, stat_path, FileId};
 use crate::runtime::last_run::LastRun;
 use crate::runtime::log_driver::{LogDriver, JSON_FILE_DRIVER};
 use crate::runtime::log_place;
@@ -368,8 +368,7 @@ impl Runtime for Nerdctl {
     /// nerdctl writes the file once. A copy of the data root keeps its time.
     fn created(&self, found: &Found) -> Option<u64> {
         let stat = found.dir.join(LOG_CONFIG).stat().ok()?;
-        let written = u64::try_from(stat.stx_mtime.tv_sec).ok()?;
-        let written = written.saturating_mul(1_000_000_000) + u64::from(stat.stx_mtime.tv_nsec);
+        let written = nanos_of(stat.stx_mtime);
         Some(found.birth().map_or(written, |birth| birth.min(written)))
     }
 

@@ -443,6 +443,12 @@ impl LogFiles {
         (self.rank)(name.strip_prefix(&*self.prefix)?)
     }
 
+    /// Whether a rotated file gets a higher number at each rotation. Otherwise it keeps its name.
+    pub fn renames_at_each_rotation(&self) -> bool {
+        let age = |rest| (self.rank)(rest).map(|rank| rank.age);
+        age(".1") < age(".2")
+    }
+
     /// The run of a file that the runtime did not name (logrotate's `dateext`, `.old` …), if it
     /// may be part of the log.
     pub fn run_of_renamed(&self, name: &str) -> Option<u32> {

@@ -93,6 +93,9 @@ pub enum Choice {
 /// Why a container that runs with a driver that writes files is not read from these.
 pub const DELETED: &str = "its log was deleted while it runs";
 
+/// The same of one whose rotated or renamed files are read.
+pub const AWAY: &str = "its log is not there while it runs: it was deleted, or renamed and is read under its other name";
+
 /// Returns where the log of a container is read from now.
 pub fn choose(facts: &Facts<'_>) -> Choice {
     let Facts {
@@ -288,6 +291,9 @@ fn reason_without_log(facts: &Facts<'_>) -> String {
 
 /// Why the log of a running container is not read though there is a file.
 pub const REPLACED: &str = "its log was replaced by hand while it ran, and the runtime still writes to the replaced file, which has no name any more";
+
+/// The same where nothing says whether the container runs.
+pub const MAY_BE_REPLACED: &str = "its log was replaced by hand; if it ran then, which nothing says, the runtime still writes to the replaced file, which has no name any more";
 
 fn unread_without_api(facts: &Facts<'_>) -> Unread {
     match is_deleted(facts) || missing_folder(facts).is_some() {

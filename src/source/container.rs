@@ -128,8 +128,15 @@ impl Container {
         self.about.note_changed();
     }
 
-    /// Adds itself to a survey. `streams` are those of its API.
-    pub fn add_to(&self, survey: &mut Survey, now: Instant, streams: Option<&Streams>) {
+    /// Adds itself to a survey. `streams` are those of its API; `is_unwritten` says that journald
+    /// stores nothing.
+    pub fn add_to(
+        &self,
+        survey: &mut Survey,
+        now: Instant,
+        streams: Option<&Streams>,
+        is_unwritten: bool,
+    ) {
         let source = self.log.kind();
         let driver = self.about.driver().map_or("", |driver| &driver.name);
         let is_excluded = self.about.is_excluded();
@@ -138,7 +145,8 @@ impl Container {
         survey.count(source);
         if !is_excluded && !self.is_gone {
             let unread = self.log.unread(&self.about, now, self.is_remote, streams);
-            let hidden = self.is_hidden.then_some(Unread::Missing);
+            let is_lost = self.is_hidden || (is_unwritten && self.writes_to_journal());
+            let hidden = is_lost.then_some(Unread::Missing);
             let unread = unread.or(self.own_output.unread()).or(hidden);
             unread
                 .into_iter()
@@ -177,6 +185,7 @@ impl Container {
         self.is_remote
             || self.about.is_incomplete(doubts_watch)
             || self.log.needs_a_look()
+            || self.waits_for_journal()
             || self.folder.may_have_changed(
                 &self.about.found().dir,
                 &self.log.files().dir,

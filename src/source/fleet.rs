@@ -17,6 +17,7 @@ use crate::runtime;
 use crate::runtime::file::is_permanent;
 use crate::runtime::id::ContainerId;
 use crate::runtime::{Found, Runtime, RuntimeChoice};
+use crate::source::choose::reads_files;
 use crate::source::container::Container;
 use crate::source::file::rotation::Start;
 use crate::source::file::tailer::Tailer;
@@ -272,7 +273,10 @@ impl Fleet {
                 // The API may list containers whose folders are not visible here.
                 let api = root.runtime.api().filter(|_| root.failure.is_some());
                 if let Some(streams) = api.and_then(|api| turn.services.streams.of(api)) {
-                    streams.list();
+                    // Where nothing listens, the folder is the only reason.
+                    if streams.may_answer() || !reads_files(&turn.services.config, api) {
+                        streams.list();
+                    }
                 }
             }
             // A root that does not exist yet can have no containers older than this process.

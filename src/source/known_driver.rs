@@ -2,6 +2,7 @@
 //! changes.
 
 use crate::delivery::link::Link;
+use crate::runtime::file::nanos_of;
 use crate::runtime::log_driver::LogDriver;
 use crate::runtime::metadata::MetadataError;
 use crate::runtime::{Found, Runtime};
@@ -9,8 +10,8 @@ use crate::source::metadata_trouble::MetadataTrouble;
 use crate::telemetry::account::Account;
 use crate::telemetry::event::Event;
 
-/// Inode, seconds and nanoseconds of the last change.
-type Version = (u64, i64, u32);
+/// Inode, and the time of the last change.
+type Version = (u64, u64);
 
 /// What is known of a log driver.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl KnownDriver {
         link: &Link,
     ) -> bool {
         let stat = runtime.driver_file(found).and_then(|file| file.stat().ok());
-        let file = stat.map(|stat| (stat.stx_ino, stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec));
+        let file = stat.map(|stat| (stat.stx_ino, nanos_of(stat.stx_ctime)));
         if self.driver.is_some() && file == self.file && !self.trouble.is_there() {
             return false;
         }

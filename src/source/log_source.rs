@@ -405,7 +405,7 @@ fn decide(
     files: FileState<'_>,
     around: &mut Surroundings<'_>,
 ) -> (Choice, bool) {
-    let (journal, now) = (RefCell::new(&mut *around.journal), around.now);
+    let (journal, now, link) = (RefCell::new(&mut *around.journal), around.now, around.link);
     let runs = || about.runtime().last_run(about.found()).is_running == Some(true);
     let facts = Facts {
         runtime: about.runtime(),
@@ -415,7 +415,7 @@ fn decide(
         is_running: about.template().metadata.is_running,
         is_said_to_run: files.is_without_current() && runs(),
         files,
-        journal: &|| journal.borrow_mut().probe(now),
+        journal: &|| journal.borrow_mut().probe(now, link),
     };
     (choose(&facts), choose::is_deleted(&facts))
 }

@@ -174,6 +174,8 @@ impl Reader {
             pass => pass,
         };
         self.services.link.end_coalescing();
+        self.fleet
+            .free_descriptors(&mut self.services, &self.schedule, now);
         let is_behind = pass != Pass::CaughtUp || self.schedule.is_any_throttled();
         let (active, link) = (self.schedule.active(), &self.services.link);
         self.budget
@@ -363,6 +365,7 @@ impl Reader {
             self.next_dead,
             self.surveyor.next,
             self.budget.next(),
+            self.fleet.next_rest(),
             self.services.journal.retry(),
         ];
         let longest = self.schedule.sleep_after(pass, dues);

@@ -6,13 +6,15 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::delivery::link::Link;
 use crate::runtime::file::is_shortage;
 use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::SafePath;
-use crate::runtime::{stamp, FolderStamp, Found, Hides, RootWatch, Runtime, Unreadable};
+use crate::runtime::{
+    stamp, stamp_listed, FolderStamp, Found, Hides, RootWatch, Runtime, Unreadable,
+};
 use crate::source::container::Container;
 use crate::source::watch::FileWatch;
 use crate::telemetry::event::Event;
@@ -150,18 +152,18 @@ impl Root {
     pub fn look(&mut self, watch: &mut FileWatch) -> bool {
         self.find_again();
         self.looked_at = None;
+        let begun = SystemTime::now();
         match self.runtime.list(&self.dir) {
             Ok(listing) => {
                 self.failure = None;
                 if listing.is_decided_by_folders {
                     let below = listing.folders.iter().map(|dir| dir.to_path_buf());
                     let folders = std::iter::once(self.dir.clone()).chain(below);
-                    // There is no stamp for a folder that changed during the look: it is too
-                    // recent.
-                    let stamped = folders.map(|dir| Some((stamp(&dir)?, dir)));
-                    self.looked_at = stamped
-                        .map(|one| one.map(|(stamp, dir)| (dir, stamp)))
-                        .collect();
+                    let stamped = folders.map(|dir| {
+                        let stamp = stamp_listed(&dir, begun)?;
+                        Some((dir, stamp))
+                    });
+                    self.looked_at = stamped.collect();
                 }
                 let before = std::mem::replace(&mut self.unreadable, listing.unreadable);
                 self.listed = listing.containers;

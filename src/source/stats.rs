@@ -71,9 +71,10 @@ fn survey(fleet: &Fleet, services: &Services, now: Instant) -> Survey {
         polls: services.watch.is_refused(),
         ..Survey::default()
     };
+    let is_unwritten = services.journal.is_unwritten();
     for (_, container) in &fleet.containers {
         let streams = container.api().and_then(|api| services.streams.get(api));
-        container.add_to(&mut survey, now, streams);
+        container.add_to(&mut survey, now, streams, is_unwritten);
     }
     for it in fleet.roots.iter().flat_map(|root| &root.unreadable) {
         let hidden = match it.hides {

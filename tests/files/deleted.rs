@@ -279,6 +279,31 @@ fn a_deleted_log_is_counted_once_over_all_restarts() {
     }
 }
 
+/// dockerd writes on to the renamed file, and makes no new one.
+#[test]
+fn a_log_that_was_renamed_under_a_running_container_is_read_on_and_not_said_to_be_lost() {
+    let kept = Kept::new();
+    let mut log = kept.root.container('a', "web");
+    log.write_config("web", true);
+    write(&mut log, 0..10);
+    assert_eq!(kept.read(10), numbers(0..10));
+    write(&mut log, 10..20);
+    fs::rename(&log.log, beside(&log.log, "{log}.old")).unwrap();
+    write(&mut log, 20..30);
+    let (page, _) = check(kept.root.path(), &[]);
+    let found = "container web: its log is not there while it runs: it was deleted, or renamed and is read under its other name";
+    assert!(page.contains(found), "{page}");
+    let collector = kept.start();
+    assert_eq!(collector.wait_texts(20), numbers(10..30));
+    let said = "-json.log is not there: if it was renamed, that file is still written, is read";
+    collector.wait("a message", |collector| collector.has_logged(said));
+    write(&mut log, 30..40);
+    assert_eq!(collector.wait_texts(30), numbers(10..40));
+    let messages = stopped_with(collector, 0, 0);
+    let deleted = "was deleted; its unread lines are lost";
+    assert!(!says(&messages, [deleted, ""]), "{messages:#?}");
+}
+
 /// The position is in no file, and there is nothing new that would move it.
 #[test]
 fn a_rotated_or_truncated_log_is_counted_once_though_nothing_is_written_since() {

@@ -271,12 +271,21 @@ fn bytes_behind_the_last_line_feed_are_no_lag() {
 /// In the message about it.
 const DELETED: &str = "was deleted; its unread lines are lost";
 
+/// What `check` says, where there is no file of it, and where there are rotated ones.
+const CHECKED: &str = "its log was deleted while it runs";
+const AWAY: &str = "its log is not there while it runs: it was deleted, or renamed";
+
 /// `check` names the container whose log was deleted, and so does a start with `options`, which
 /// counts it.
-fn started_without_its_log(root: &DockerRoot, socket: &str, options: &[(&str, &str)]) -> Collector {
+fn started_without_its_log(
+    root: &DockerRoot,
+    socket: &str,
+    found: &str,
+    options: &[(&str, &str)],
+) -> Collector {
     let (page, is_all_read) = check(root.path(), &["-o", &format!("Docker_Socket={socket}")]);
-    let finding = "container web: its log was deleted while it runs";
-    assert!(!is_all_read && page.contains(finding), "{page}");
+    let finding = format!("container web: {found}");
+    assert!(!is_all_read && page.contains(&finding), "{page}");
     assert!(
         page.contains("[missing]\n     -> restart it (docker restart, podman restart)"),
         "{page}"
@@ -328,7 +337,7 @@ fn a_log_that_was_deleted_under_a_running_container_is_said_counted_and_checked(
         collector.stop();
 
         log.line("three");
-        let collector = started_without_its_log(&root, &socket, &options);
+        let collector = started_without_its_log(&root, &socket, CHECKED, &options);
         started_again(&mut log, &collector);
     }
 }
@@ -354,7 +363,7 @@ fn a_log_that_was_deleted_beside_its_rotated_files_is_said_counted_and_checked()
     fs::remove_file(&log.log).expect("its log");
     log.line("three");
 
-    let collector = started_without_its_log(&root, "off", &options);
+    let collector = started_without_its_log(&root, "off", AWAY, &options);
     assert!(!collector.has_logged("was rotated away"));
     started_again(&mut log, &collector);
     collector.stop();
@@ -363,7 +372,8 @@ fn a_log_that_was_deleted_beside_its_rotated_files_is_said_counted_and_checked()
     fs::remove_file(&log.log).expect("its log");
     let collector = Collector::start(root.path(), &options[1..]);
     assert_eq!(collector.wait_texts(1), ["one"]);
-    collector.wait("a message", |collector| collector.has_logged(DELETED));
+    let said = "-json.log is not there: if it was renamed, that file is still written";
+    collector.wait("a message", |collector| collector.has_logged(said));
 }
 
 /// Between the two renames of a rotation, the log has no current file.

@@ -204,6 +204,38 @@ fn is_read_on(mut machine: Machine, case: usize, empties: bool) {
     });
 }
 
+/// No container is read through it.
+#[test]
+fn an_api_that_is_not_there_is_no_reason_why_a_root_that_was_moved_is_not_read() {
+    for machine in [podman, docker] {
+        let mut machine = machine();
+        let socket = machine.dir.join("no.sock").display().to_string();
+        let sockets = [("Podman_Socket", &*socket), ("Docker_Socket", &*socket)];
+        let (root, inner) = machine.roots[1].clone();
+        let options: Vec<_> = machine.options.clone();
+        let mut all = vec![("Runtime", machine.runtime), ("Rescan_Interval", "50ms")];
+        all.extend(options.iter().map(|(name, value)| (*name, &**value)));
+        all.extend(sockets);
+        let collector = Collector::start(&machine.dir, &all);
+        (machine.write)("line 0");
+        collector.wait_texts(1);
+        for _ in 0..3 {
+            let aside = hide(&machine.dir, &root, &inner, false);
+            collector.wait("that it is away", |collector| {
+                collector.metric("containers_unread") == 1.0
+            });
+            fs::rename(&aside, &root).expect("a move");
+            collector.wait("that it is back", |collector| {
+                collector.metric("containers_unread") == 0.0
+            });
+        }
+        assert!(collector.has_logged("cannot list containers in "));
+        let (_, log) = collector.stop();
+        let said = |(_, text): &(_, String)| text.contains("API");
+        assert!(!log.iter().any(said), "{log:?}");
+    }
+}
+
 #[test]
 fn after_a_restart_what_is_out_of_sight_is_named() {
     let mut machine = docker();

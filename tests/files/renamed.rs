@@ -342,7 +342,9 @@ fn a_log_truncated_while_reading_is_behind_is_not_said_to_have_lost_nothing() {
             .texts_of(&log.id, "stdout")
             .contains(&"line 3000".to_owned())
     });
-    assert!(collector.has_logged("was truncated before it was read to the end"));
+    collector.wait("the message", |collector| {
+        collector.has_logged("was truncated before it was read to the end")
+    });
     assert_eq!(collector.figures_of("web").abandoned.generations, 1);
     let (_, messages) = collector.stop();
     assert!(messages
@@ -462,5 +464,65 @@ fn of_two_copies_of_a_truncated_log_the_one_that_has_more_is_read() {
         });
         assert_eq!(collector.texts_of(&log.id, "stdout"), numbers(0..1_100));
         assert_eq!(collector.figures().losses(), None);
+    }
+}
+
+/// logrotate with `copytruncate`, `compress` and `delaycompress`, and dockerd's `max-size`, over one log.
+#[test]
+fn numbers_of_logrotate_beside_those_of_dockerd_lose_and_repeat_nothing() {
+    let kept = Kept::new();
+    let mut log = kept.root.container('a', "web");
+    write(&mut log, 0..100);
+    copy_truncate(&log.log, "{log}.1");
+    assert_eq!(kept.read(100), numbers(0..100));
+    write(&mut log, 100..180);
+    log.rotate(5, false);
+    write(&mut log, 180..220);
+    let plain = beside(&log.log, "{log}.1");
+    let written = fs::metadata(&plain).unwrap().modified().unwrap();
+    let archive = beside(&log.log, "{log}.2.gz");
+    fs::write(&archive, gzip(&fs::read(&plain).unwrap())).unwrap();
+    File::open(&archive).unwrap().set_modified(written).unwrap();
+    fs::remove_file(plain).unwrap();
+    copy_truncate(&log.log, "{log}.1");
+    write(&mut log, 220..240);
+    let collector = kept.start();
+    assert_eq!(collector.wait_texts(140), numbers(100..240));
+    looked(&kept.root, &collector);
+    assert_eq!(collector.figures().abandoned.generations, 0);
+    collector.stop();
+    write(&mut log, 240..250);
+    log.rotate(5, false);
+    write(&mut log, 250..260);
+    assert_eq!(kept.read(20), numbers(240..260));
+}
+
+/// `mv LOG LOG.2` beside a `LOG.1`, and a copy in its place: dockerd writes on to `LOG.2`.
+#[test]
+fn a_log_that_got_the_number_of_an_older_one_is_read_in_its_place() {
+    for is_read_before in [true, false] {
+        let kept = Kept::new();
+        let mut log = kept.root.container('a', "web");
+        write(&mut log, 0..10);
+        log.rotate(5, false);
+        write(&mut log, 10..20);
+        let first = if is_read_before { 20 } else { 0 };
+        if is_read_before {
+            assert_eq!(kept.read(20), numbers(0..20));
+        }
+        write(&mut log, 20..30);
+        let numbered = beside(&log.log, "{log}.2");
+        fs::rename(&log.log, &numbered).unwrap();
+        write(&mut log, 30..40);
+        let copy = beside(&log.log, "copy");
+        fs::copy(&numbered, &copy).unwrap();
+        fs::rename(copy, &log.log).unwrap();
+        write(&mut log, 40..50);
+        let collector = kept.start();
+        assert_eq!(collector.wait_texts(50 - first), numbers(first..50));
+        write(&mut log, 50..60);
+        assert_eq!(collector.wait_texts(60 - first), numbers(first..60));
+        assert_eq!(collector.figures().lost(), 0);
+        collector.stop();
     }
 }

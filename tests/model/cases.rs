@@ -636,3 +636,20 @@ fn a_copy_that_was_passed_over_at_a_start_is_passed_over_at_the_next_one() {
         );
     }
 }
+
+/// The runtime writes on to it; nothing but its age tells it from an empty copy.
+#[test]
+fn a_log_that_was_renamed_before_its_first_line_is_read() {
+    for create in [false, true] {
+        let settings = Settings {
+            by_logrotate: true,
+            is_dated: true,
+            ..PLAIN
+        };
+        let rename = |create| Action::Rename { c: 0, create };
+        let run = Action::Run { count: 1 };
+        let actions = [WRITE, run, rename(false), Action::Reopen { c: 0 }];
+        let rest = [rename(create), Action::Run { count: 1 }, WRITE];
+        passes(settings, &[&actions[..], &rest].concat());
+    }
+}

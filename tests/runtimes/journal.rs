@@ -15,7 +15,7 @@ use test_kit::nobody::{as_nobody, program_for_anybody, NOBODY, NO_CAPABILITY};
 use test_kit::podman::{serving, Podman};
 use test_kit::tail_containers::{check, command, page, row, run};
 
-use test_kit::{skip, wait_until};
+use test_kit::{or_skip, wait_until};
 
 use crate::podman::everything;
 
@@ -103,9 +103,8 @@ fn numbers(collector: &Collector, id: &str) -> Vec<u32> {
 #[test]
 fn lines_of_dockers_journald_driver_come_from_the_journal_once_over_restarts() {
     let test = "journal::lines_of_dockers_journald_driver_come_from_the_journal_once_over_restarts";
-    let mut journald = match Journald::start() {
-        Ok(journald) => journald,
-        Err(reason) => return skip(test, &reason),
+    let Some(mut journald) = or_skip(test, Journald::start()) else {
+        return;
     };
     let root = DockerRoot::new();
     let (id, _container) = journaled(&root, 'a');
@@ -144,9 +143,8 @@ fn lines_of_dockers_journald_driver_come_from_the_journal_once_over_restarts() {
 #[test]
 fn pieces_streams_and_times_are_whole() {
     let test = "journal::pieces_streams_and_times_are_whole";
-    let journald = match Journald::start() {
-        Ok(journald) => journald,
-        Err(reason) => return skip(test, &reason),
+    let Some(journald) = or_skip(test, Journald::start()) else {
+        return;
     };
     let root = DockerRoot::new();
     let (id, _container) = journaled(&root, 'b');
@@ -180,9 +178,8 @@ fn pieces_streams_and_times_are_whole() {
 fn a_line_of_which_all_pieces_are_marked_ends_with_the_piece_that_is_not_full() {
     let test =
         "journal::a_line_of_which_all_pieces_are_marked_ends_with_the_piece_that_is_not_full";
-    let journald = match Journald::start() {
-        Ok(journald) => journald,
-        Err(reason) => return skip(test, &reason),
+    let Some(journald) = or_skip(test, Journald::start()) else {
+        return;
     };
     let root = DockerRoot::new();
     let (id, _container) = journaled(&root, 'b');
@@ -225,9 +222,8 @@ fn a_line_of_which_all_pieces_are_marked_ends_with_the_piece_that_is_not_full() 
 #[test]
 fn nobody_else_writes_a_line_of_a_container() {
     let test = "journal::nobody_else_writes_a_line_of_a_container";
-    let journald = match Journald::start() {
-        Ok(journald) => journald,
-        Err(reason) => return skip(test, &reason),
+    let Some(journald) = or_skip(test, Journald::start()) else {
+        return;
     };
     let root = DockerRoot::new();
     let (id, _container) = journaled(&root, 'c');
@@ -254,9 +250,8 @@ fn nobody_else_writes_a_line_of_a_container() {
 #[test]
 fn files_truncated_while_they_are_read_end_nothing() {
     let test = "journal::files_truncated_while_they_are_read_end_nothing";
-    let journald = match Journald::start() {
-        Ok(journald) => journald,
-        Err(reason) => return skip(test, &reason),
+    let Some(journald) = or_skip(test, Journald::start()) else {
+        return;
     };
     let id = "d".repeat(64);
     let mut dockerd = journald.writer("dockerd", 0);
@@ -308,9 +303,8 @@ fn files_truncated_while_they_are_read_end_nothing() {
 #[test]
 fn lines_of_podmans_journald_driver_come_from_the_journal_without_its_api() {
     let test = "journal::lines_of_podmans_journald_driver_come_from_the_journal_without_its_api";
-    let podman = match serving(Podman::with_journal) {
-        Ok(podman) => podman,
-        Err(reason) => return skip(test, &reason),
+    let Some(podman) = or_skip(test, serving(Podman::with_journal)) else {
+        return;
     };
     let script = everything();
     let early = podman
@@ -336,9 +330,8 @@ fn lines_of_podmans_journald_driver_come_from_the_journal_without_its_api() {
 #[test]
 fn entries_that_journald_removed_before_they_were_read_are_reported() {
     let test = "journal::entries_that_journald_removed_before_they_were_read_are_reported";
-    let journald = match Journald::start() {
-        Ok(journald) => journald,
-        Err(reason) => return skip(test, &reason),
+    let Some(journald) = or_skip(test, Journald::start()) else {
+        return;
     };
     let root = DockerRoot::new();
     let (id, _container) = journaled(&root, 'e');
@@ -383,9 +376,8 @@ fn entries_that_journald_removed_before_they_were_read_are_reported() {
 fn what_a_real_dockerd_writes_to_the_journal_arrives_line_by_line() {
     let test = "journal::what_a_real_dockerd_writes_to_the_journal_arrives_line_by_line";
     let started = Journald::start().and_then(|journald| Ok((journald, Dockerd::start()?)));
-    let (journald, dockerd) = match started {
-        Ok(started) => started,
-        Err(reason) => return skip(test, &reason),
+    let Some((journald, dockerd)) = or_skip(test, started) else {
+        return;
     };
     dockerd.use_journal(&journald);
     let script = everything();
@@ -409,9 +401,8 @@ fn what_a_real_dockerd_writes_to_the_journal_arrives_line_by_line() {
 #[test]
 fn what_is_held_back_is_read_later_and_once_over_restarts_and_refusals() {
     let test = "journal::what_is_held_back_is_read_later_and_once_over_restarts_and_refusals";
-    let journald = match Journald::start() {
-        Ok(journald) => journald,
-        Err(reason) => return skip(test, &reason),
+    let Some(journald) = or_skip(test, Journald::start()) else {
+        return;
     };
     const LINES: u32 = 3000;
     let root = DockerRoot::new();
@@ -472,9 +463,8 @@ fn what_is_held_back_is_read_later_and_once_over_restarts_and_refusals() {
 #[test]
 fn restarts_at_three_thousand_lines_a_second_with_rotation_and_vacuum_lose_and_repeat_none() {
     let test = "journal::restarts_at_three_thousand_lines_a_second_with_rotation_and_vacuum_lose_and_repeat_none";
-    let journald = match Journald::start() {
-        Ok(journald) => journald,
-        Err(reason) => return skip(test, &reason),
+    let Some(journald) = or_skip(test, Journald::start()) else {
+        return;
     };
     const LINES: u32 = 40_000;
     const PER_SECOND: u32 = 3000;
@@ -522,9 +512,8 @@ fn restarts_at_three_thousand_lines_a_second_with_rotation_and_vacuum_lose_and_r
 fn check_says_what_is_read_from_the_journal_and_why_it_cannot_be() {
     let test = "journal::check_says_what_is_read_from_the_journal_and_why_it_cannot_be";
     let started = Journald::start().and_then(|it| Ok((it, program_for_anybody()?)));
-    let (journald, (_program, program)) = match started {
-        Ok(started) => started,
-        Err(reason) => return skip(test, &reason),
+    let Some((journald, (_program, program))) = or_skip(test, started) else {
+        return;
     };
     let root = DockerRoot::new();
     let (id, _container) = journaled(&root, 'a');
@@ -581,9 +570,8 @@ fn check_says_what_is_read_from_the_journal_and_why_it_cannot_be() {
 fn nothing_of_the_journal_is_open_mapped_or_watched_while_no_container_logs_to_it() {
     let test =
         "journal::nothing_of_the_journal_is_open_mapped_or_watched_while_no_container_logs_to_it";
-    let journald = match Journald::start() {
-        Ok(journald) => journald,
-        Err(reason) => return skip(test, &reason),
+    let Some(journald) = or_skip(test, Journald::start()) else {
+        return;
     };
     let root = DockerRoot::new();
     let mut file = root.container('a', "file");

@@ -8,7 +8,7 @@ use fluent_bit_container_logs::delivery::host::embedded::Record;
 use test_kit::collector::Collector;
 use test_kit::dockerd::Dockerd;
 use test_kit::journald::Journald;
-use test_kit::skip;
+use test_kit::or_skip;
 
 /// Numbered lines of both streams, one in seven of several pieces, some 300 a second.
 fn script(lines: u32) -> String {
@@ -64,9 +64,8 @@ fn start(dockerd: &Dockerd, journal: &str, db: &Path) -> Collector {
 fn each_start_may_read_a_container_from_the_other_source_than_the_last_one() {
     let test =
         "journal_and_api::each_start_may_read_a_container_from_the_other_source_than_the_last_one";
-    let (journald, dockerd) = match started() {
-        Ok(started) => started,
-        Err(reason) => return skip(test, &reason),
+    let Some((journald, dockerd)) = or_skip(test, started()) else {
+        return;
     };
     const LINES: u32 = 2400;
     dockerd
@@ -106,9 +105,8 @@ fn each_start_may_read_a_container_from_the_other_source_than_the_last_one() {
 #[test]
 fn a_journal_that_cannot_be_read_for_a_while_is_replaced_by_the_api_and_back() {
     let test = "journal_and_api::a_journal_that_cannot_be_read_for_a_while_is_replaced_by_the_api_and_back";
-    let (journald, dockerd) = match started() {
-        Ok(started) => started,
-        Err(reason) => return skip(test, &reason),
+    let Some((journald, dockerd)) = or_skip(test, started()) else {
+        return;
     };
     const LINES: u32 = 3000;
     dockerd

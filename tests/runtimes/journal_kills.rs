@@ -11,7 +11,7 @@ use test_kit::docker_root::DockerRoot;
 use test_kit::journald::{JournalWriter, Journald};
 use test_kit::kills::{variable, Arrived, Moments};
 use test_kit::playing_host::{PlayingHost, Release, PATIENCE};
-use test_kit::{programs, skip};
+use test_kit::{or_skip, programs, skip};
 
 use crate::journal::{journaled, write_lines};
 
@@ -45,9 +45,8 @@ fn kills_under_load_lose_nothing_and_repeat_one_batch_at_the_most() {
     if programs("cc").next().is_none() {
         return skip(test, "no C compiler for the host that is played");
     }
-    let journald = match Journald::start() {
-        Ok(journald) => journald,
-        Err(reason) => return skip(test, &reason),
+    let Some(journald) = or_skip(test, Journald::start()) else {
+        return;
     };
     let root = DockerRoot::new();
     let containers = CONTAINERS.map(|digit| journaled(&root, digit));

@@ -5,7 +5,7 @@ use test_kit::docker_root::DockerRoot;
 use test_kit::journald::Journald;
 use test_kit::podman_storage::{PodmanStorage, Start};
 use test_kit::tail_containers::run;
-use test_kit::{holds_within, skip};
+use test_kit::{holds_within, or_skip};
 
 use crate::journal::{journaled, start, time, write_lines, PATIENCE};
 
@@ -13,9 +13,8 @@ use crate::journal::{journaled, start, time, write_lines, PATIENCE};
 #[test]
 fn entries_that_docker_sent_and_the_journal_lacks_are_counted_for_their_container() {
     let test = "journal_losses::entries_that_docker_sent_and_the_journal_lacks_are_counted_for_their_container";
-    let journald = match Journald::start() {
-        Ok(journald) => journald,
-        Err(reason) => return skip(test, &reason),
+    let Some(journald) = or_skip(test, Journald::start()) else {
+        return;
     };
     let root = DockerRoot::new();
     let (id, _container) = journaled(&root, 'a');
@@ -55,9 +54,8 @@ fn entries_that_docker_sent_and_the_journal_lacks_are_counted_for_their_containe
 #[test]
 fn messages_that_journald_suppressed_are_counted_for_the_container_that_it_names() {
     let test = "journal_losses::messages_that_journald_suppressed_are_counted_for_the_container_that_it_names";
-    let journald = match Journald::limited() {
-        Ok(journald) => journald,
-        Err(reason) => return skip(test, &reason),
+    let Some(journald) = or_skip(test, Journald::limited()) else {
+        return;
     };
     let dir = tempfile::tempdir().expect("a folder");
     let storage = PodmanStorage::new(dir.path());
@@ -104,9 +102,8 @@ fn messages_that_journald_suppressed_are_counted_for_the_container_that_it_names
 #[test]
 fn the_last_lines_and_those_since_a_time_come_from_the_journal() {
     let test = "journal_losses::the_last_lines_and_those_since_a_time_come_from_the_journal";
-    let journald = match Journald::start() {
-        Ok(journald) => journald,
-        Err(reason) => return skip(test, &reason),
+    let Some(journald) = or_skip(test, Journald::start()) else {
+        return;
     };
     let root = DockerRoot::new();
     let (id, _container) = journaled(&root, 'a');
@@ -151,9 +148,8 @@ fn the_last_lines_and_those_since_a_time_come_from_the_journal() {
 #[test]
 fn a_silent_container_is_not_said_to_have_lost_what_others_wrote() {
     let test = "journal_losses::a_silent_container_is_not_said_to_have_lost_what_others_wrote";
-    let journald = match Journald::start() {
-        Ok(journald) => journald,
-        Err(reason) => return skip(test, &reason),
+    let Some(journald) = or_skip(test, Journald::start()) else {
+        return;
     };
     let root = DockerRoot::new();
     let (silent, _container) = journaled(&root, 'a');
@@ -186,9 +182,8 @@ fn a_silent_container_is_not_said_to_have_lost_what_others_wrote() {
 fn a_silent_container_is_not_said_to_have_lost_what_was_read_before_a_stop() {
     let test =
         "journal_losses::a_silent_container_is_not_said_to_have_lost_what_was_read_before_a_stop";
-    let journald = match Journald::start() {
-        Ok(journald) => journald,
-        Err(reason) => return skip(test, &reason),
+    let Some(journald) = or_skip(test, Journald::start()) else {
+        return;
     };
     let root = DockerRoot::new();
     let (silent, _container) = journaled(&root, 'a');

@@ -5,8 +5,8 @@ use std::path::Path;
 use test_kit::collector::Collector;
 use test_kit::docker_root::DockerRoot;
 use test_kit::journald::Journald;
+use test_kit::or_skip;
 use test_kit::podman_storage::{PodmanStorage, Start};
-use test_kit::skip;
 use test_kit::tail_containers::program;
 
 use crate::journal::{await_entry, journaled, write_lines};
@@ -18,9 +18,8 @@ const ADA: u32 = 1000;
 #[test]
 fn a_users_podman_is_read_from_the_users_journal_and_writes_no_line_of_another_one() {
     let test = "journal_places::a_users_podman_is_read_from_the_users_journal_and_writes_no_line_of_another_one";
-    let journald = match Journald::persistent() {
-        Ok(journald) => journald,
-        Err(reason) => return skip(test, &reason),
+    let Some(journald) = or_skip(test, Journald::persistent()) else {
+        return;
     };
     let dir = tempfile::tempdir().expect("a folder");
     let machine = dir.path().canonicalize().expect("a folder");
@@ -90,9 +89,8 @@ fn own(folder: &Path, uid: u32) {
 #[test]
 fn a_daemon_in_a_namespace_of_the_journal_is_read() {
     let test = "journal_places::a_daemon_in_a_namespace_of_the_journal_is_read";
-    let journald = match Journald::of_namespace("shop") {
-        Ok(journald) => journald,
-        Err(reason) => return skip(test, &reason),
+    let Some(journald) = or_skip(test, Journald::of_namespace("shop")) else {
+        return;
     };
     let root = DockerRoot::new();
     let (id, _container) = journaled(&root, 'a');

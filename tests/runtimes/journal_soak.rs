@@ -12,7 +12,7 @@ use test_kit::collector::Collector;
 use test_kit::docker_root::DockerRoot;
 use test_kit::journald::{JournalWriter, Journald};
 use test_kit::kills::variable;
-use test_kit::skip;
+use test_kit::or_skip;
 
 use crate::journal::{journaled, start, time};
 
@@ -56,9 +56,8 @@ fn numbers(collector: &Collector) -> Vec<u64> {
 fn what_is_vacuumed_before_it_is_read_is_counted_and_nothing_else_is_lost() {
     let test =
         "journal_soak::what_is_vacuumed_before_it_is_read_is_counted_and_nothing_else_is_lost";
-    let journald = match Journald::start() {
-        Ok(journald) => journald,
-        Err(reason) => return skip(test, &reason),
+    let Some(journald) = or_skip(test, Journald::start()) else {
+        return;
     };
     let root = DockerRoot::new();
     let (id, _container) = journaled(&root, 'a');

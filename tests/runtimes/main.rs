@@ -25,6 +25,7 @@ mod journal_kills;
 mod journal_losses;
 mod journal_places;
 mod journal_soak;
+mod journal_unwritten;
 mod kubernetes;
 mod local_files;
 mod log_plugin;

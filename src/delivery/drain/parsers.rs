@@ -5,8 +5,6 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
-use rustix::time::{clock_gettime, ClockId, Timespec};
-
 use crate::delivery::aside::Offer;
 use crate::delivery::drain::{note_division, Around};
 use crate::delivery::host::NoParser;
@@ -14,6 +12,7 @@ use crate::delivery::link::Link;
 use crate::delivery::queue::Batch;
 use crate::runtime::id::ContainerId;
 use crate::telemetry::event::Event;
+use crate::threads::processor_time;
 
 /// Maximum number of unknown parser names remembered as reported; labels can name any number.
 const MOST_UNKNOWN: usize = 100;
@@ -150,13 +149,4 @@ fn named(batch: &Batch) -> (String, String) {
         Some((account, _)) => (account.name(), account.short_id()),
         None => (String::new(), batch.container.short()),
     }
-}
-
-/// CPU time of this thread. Unlike elapsed time, it does not grow while other processes run.
-pub(crate) fn processor_time() -> Duration {
-    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(
-        u64::try_from(tv_sec).unwrap_or(0),
-        u32::try_from(tv_nsec).unwrap_or(0),
-    )
 }

@@ -3,7 +3,7 @@ use crate::config::{BufferedLimit, Config};
 use std::sync::{Arc, Mutex};
 
 use crate::delivery::checkpoint::{CheckpointStore, StreamCheckpoint};
-use crate::delivery::drain::parsers::{processor_time, MOST_PARSING, PARSED_BYTES};
+use crate::delivery::drain::parsers::{MOST_PARSING, PARSED_BYTES};
 use crate::delivery::drain::retry::{MOST_CONTRADICTIONS, MOST_PROBED, QUIET_WAIT};
 use crate::delivery::host::embedded::decode_records;
 use crate::delivery::host::{AppendRefused, NoParser, Parsed};
@@ -14,6 +14,7 @@ use crate::pipeline::encode::{put_record, RecordFields};
 use crate::pipeline::partial::Line;
 use crate::telemetry::account::{Account, Amount};
 use crate::telemetry::event::{Event, Level};
+use crate::threads::processor_time;
 
 const BUFFERED_LIMIT: usize = BufferedLimit::AUTO_BYTES;
 

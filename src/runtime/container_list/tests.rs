@@ -34,6 +34,37 @@ fn a_list_is_read_once_until_it_is_another_one_and_has_a_limit() {
     assert_eq!(name(), None);
 }
 
+/// The clock of a file system has ticks, and an inode is used again.
+#[test]
+fn a_list_that_changes_again_within_a_tick_of_the_clock_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("containers.json");
+    let lists = ContainerLists::new(1_000);
+    let write = |name: &str| {
+        let list = format!(r#"[{{"id":"{}","names":["{name}"]}}]"#, id(1));
+        std::fs::write(&file, list).unwrap();
+    };
+    let name = || {
+        let list = lists.read(&SafePath::from(&file)).ok()?;
+        Some(list.get(&id(1))?.name.clone())
+    };
+    write("one");
+    assert_eq!(name().as_deref(), Some("one"));
+    write("two");
+    // Recent kernels have finer clocks.
+    let changed = SafePath::from(&file).stat().unwrap().stx_ctime;
+    for known in lock(&lists.known).values_mut() {
+        let (version, _) = known.list.as_mut().unwrap();
+        version.2 = nanos_of(changed);
+    }
+    assert_eq!(name().as_deref(), Some("one"), "nothing shows yet");
+    let begun = Instant::now();
+    while name().as_deref() != Some("two") {
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// One is renamed, one is new, and one is as it was.
 #[test]
 fn what_changed_in_a_list_is_told_once() {

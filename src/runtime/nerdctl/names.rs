@@ -14,6 +14,7 @@ use crate::runtime::folder_stamp::{stamp_of, FolderStamp};
 use crate::runtime::id::ContainerId;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::storage::Limits;
+use crate::threads::processor_time;
 
 /// Most folders that are remembered; those beyond are read at each look.
 const MOST_FOLDERS: usize = 256;
@@ -21,7 +22,8 @@ const MOST_FOLDERS: usize = 256;
 const LONGEST_CONTENT: u64 = 128;
 
 /// A folder that may have changed, and took longer than `SHORT` to read, is read again after this
-/// number of times that time: a new container's name is missing for a moment then.
+/// number of times that time: a new container's name is missing for a moment then. It is CPU time:
+/// a reader that waited for a busy machine is not to wait still longer.
 const REST: u32 = 20;
 const SHORT: Duration = Duration::from_millis(1);
 
@@ -41,7 +43,7 @@ struct Known {
     by_id: HashMap<ContainerId, String>,
     /// Containers whose names changed and were not taken yet.
     changed: HashSet<ContainerId>,
-    /// When they were read, and how long that took.
+    /// When they were read, and the CPU time that took.
     read_at: Instant,
     took: Duration,
 }
@@ -71,7 +73,7 @@ impl Names {
         if let Some(current) = current.filter(|it| it.is_current(stamp)) {
             return current.by_id.get(id).cloned();
         }
-        let begun = Instant::now();
+        let begun = processor_time();
         let by_id = self.read(folder);
         let name = by_id.get(id).cloned();
         let mut changed = HashSet::new();
@@ -87,7 +89,7 @@ impl Names {
                 stamp,
                 by_id,
                 changed,
-                took: begun.elapsed(),
+                took: processor_time().saturating_sub(begun),
                 read_at: Instant::now(),
             };
             known.insert(folder.to_path_buf(), read);

@@ -22,7 +22,7 @@ use rustix::fs::Statx;
 
 use crate::lock::lock;
 use crate::runtime::bounded_reason::reason_of;
-use crate::runtime::file::{describe, FileId};
+use crate::runtime::file::{describe, nanos_of, FileId};
 use crate::runtime::id::ContainerId;
 use crate::runtime::podman::config::Configured;
 use crate::runtime::podman::{bolt_state, sqlite};
@@ -112,7 +112,7 @@ pub(super) enum Answer {
 
 type Containers = HashMap<ContainerId, Arc<Configured>>;
 /// Device, inode and birth, size, and time of the last change.
-type FileVersion = (FileId, u64, i64, u32);
+type FileVersion = (FileId, u64, u64);
 /// The version of a database, and of its log of transactions, if it has one.
 type Version = (FileVersion, Option<FileVersion>);
 
@@ -353,7 +353,7 @@ impl Known {
 
 fn version_of(stat: &Statx) -> FileVersion {
     let (id, size) = describe(stat);
-    (id, size, stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec)
+    (id, size, nanos_of(stat.stx_ctime))
 }
 
 /// The databases that a storage may have.

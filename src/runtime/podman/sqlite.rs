@@ -31,13 +31,13 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::Connection;
 use rustix::fs::fstat;
-use rustix::time::{clock_gettime, ClockId};
 
 use crate::runtime::bounded_file::read_up_to;
 use crate::runtime::bounded_reason::reason_of;
 use crate::runtime::podman::database::Failure;
 use crate::runtime::podman::wal::{self, Wal};
 use crate::runtime::safe_path::SafePath;
+use crate::threads::processor_time;
 
 /// Suffix of the file in which SQLite keeps what an unfinished transaction replaces.
 const JOURNAL: &str = "-journal";
@@ -177,12 +177,6 @@ fn confine(database: &mut Connection, size: usize) -> rusqlite::Result<()> {
         AuthAction::Select | AuthAction::Read { .. } => Authorization::Allow,
         _ => Authorization::Deny,
     }))
-}
-
-/// Time that this thread has had. The clock on the wall goes on while others have the processor.
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Ends early, without an error, if `take` returns `None`.

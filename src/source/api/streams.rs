@@ -190,6 +190,11 @@ impl Streams {
         next
     }
 
+    /// Whether there is a socket.
+    pub fn may_answer(&self) -> bool {
+        !matches!(self.shared.socket.try_exists(), Ok(false))
+    }
+
     /// Requests a list of all containers, for a root that cannot be listed; see
     /// [`News::listed`].
     pub fn list(&mut self) {

@@ -11,15 +11,29 @@ use crate::source::journal::scan::Scan;
 use crate::source::journal::shared::Progress;
 use crate::source::schedule::Next;
 use crate::source::services::Surroundings;
+use crate::telemetry::metrics::SourceKind;
 
 /// How long after its last entry the journal is read for a container that is gone: the runtime
 /// does not wait until journald has received what it sent.
 const GONE_GRACE: Duration = Duration::from_secs(2);
 
+/// How long a container that runs may have no entry before it is asked whether journald stores any.
+const SILENCE_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Interval between two attempts to read the journal.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Container {
+    /// Whether its driver writes to the journal.
+    pub(super) fn writes_to_journal(&self) -> bool {
+        self.about.writes_to_journal() == Some(true)
+    }
+
+    /// Whether it is read nowhere because the journal could not be read at the last look.
+    pub(super) fn waits_for_journal(&self) -> bool {
+        self.writes_to_journal() && self.log.kind() == SourceKind::Nowhere
+    }
+
     /// Takes an entry from the scan of all containers, if it has caught up. Returns whether it
     /// is to be read, or flushed, in this turn.
     pub fn take_from_journal(
@@ -130,15 +144,29 @@ impl Container {
         if !around.config.follow {
             journaled.close(context.link);
         }
-        match journaled.due() {
-            Some(due) if due > now => Next::At(due),
-            Some(_) => {
-                journaled.close_after(now, context.link);
-                journaled
-                    .due()
-                    .map_or(Next::OnNotice { has_read: false }, Next::At)
-            }
-            None => Next::OnNotice { has_read: false },
+        if journaled.due().is_some_and(|due| due <= now) {
+            journaled.close_after(now, context.link);
         }
+        let due = journaled.due();
+        let dues = [due, self.look_for_silence(around)];
+        let due = dues.into_iter().flatten().min();
+        due.map_or(Next::OnNotice { has_read: false }, Next::At)
+    }
+
+    /// Asks, once, whether journald stores what it receives if it runs and has no entry since. Returns
+    /// when that is due.
+    fn look_for_silence(&mut self, around: &mut Surroundings<'_>) -> Option<Instant> {
+        let journaled = self.log.journaled_mut().filter(|_| around.config.follow)?;
+        let due = journaled.silent_for(SILENCE_PATIENCE)?;
+        if due > around.now {
+            return Some(due);
+        }
+        journaled.is_asked();
+        let run = self.about.runtime().last_run(self.about.found());
+        let started = run.started.filter(|_| run.is_running == Some(true))?;
+        around
+            .journal
+            .note_silent(started, self.about.names(), around.link);
+        None
     }
 }

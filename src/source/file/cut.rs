@@ -73,12 +73,12 @@ pub fn seek_kept(
 ///
 /// A rotation is not to be taken for it: Podman's takes the name of the log like an editor's, and
 /// the entries of one read have one time and may be alike. So what both have must hold entries of
-/// two times where nothing of it is to be read again, unless `is_older_inside` says that the file is
+/// two times where nothing of it is to be read again, unless `is_begun_by_hand` says that the file is
 /// not the runtime's.
 pub fn part_of(
     held: &Generation,
     mut file: Generation,
-    is_older_inside: bool,
+    is_begun_by_hand: bool,
 ) -> io::Result<Option<(Generation, bool)>> {
     let (Some(old), Some(new)) = (held.plain_file(), file.plain_file()) else {
         return Ok(None);
@@ -94,7 +94,7 @@ pub fn part_of(
         return Ok(None);
     }
     let cursor = TimeCursor { time, count: 1 };
-    if !is_older_inside && !begins_before(old, time)? {
+    if !is_begun_by_hand && !begins_before(old, time)? {
         return Ok(None);
     }
     let ends = ends_of(old, Marker::of(&first), cursor)?;
@@ -105,7 +105,7 @@ pub fn part_of(
             starts.push(start);
         }
     }
-    if starts.is_empty() || ends.len() > 1 && !is_older_inside {
+    if starts.is_empty() || ends.len() > 1 && !is_begun_by_hand {
         return Ok(None);
     }
     let mut commons = Vec::new();
@@ -125,7 +125,7 @@ pub fn part_of(
     };
     file.seek_to_end_before(common)?;
     let last = last_time(file.file()?, layout, file.read_offset())?;
-    let is_it = is_older_inside || last.is_some_and(|last| last != time);
+    let is_it = is_begun_by_hand || last.is_some_and(|last| last != time);
     Ok(is_it.then_some((file, true)))
 }
 

@@ -23,7 +23,7 @@ const OLDER: u64 = 600 * 1_000_000_000;
 const DELAY: Duration = Duration::from_secs(2);
 
 /// Whether a plain file, of which nothing has been read, was made later than its first entry.
-pub fn is_older_inside(file: &Generation) -> io::Result<bool> {
+pub fn is_made_long_after_first_entry(file: &Generation) -> io::Result<bool> {
     let (Some(plain), birth) = (file.plain_file(), file.id.birth) else {
         return Ok(false);
     };

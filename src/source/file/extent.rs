@@ -6,6 +6,7 @@ use std::io;
 
 use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
 use crate::format::position::Timestamp;
+use crate::runtime::file::nanos_of;
 use crate::runtime::LogFiles;
 use crate::source::file::foreign::{examine, Examined};
 use crate::source::file::generation::Generation;
@@ -19,11 +20,7 @@ const WRITE_DELAY: u64 = 1_000_000_000;
 /// Returns when a file of the log was last written, in nanoseconds of the kernel's clock.
 pub fn last_written(log: &LogFiles) -> u64 {
     let files = listing::list(log).unwrap_or_default().files.into_iter();
-    let written = files.filter_map(|file| {
-        let time = file.path.stat().ok()?.stx_mtime;
-        let seconds = u64::try_from(time.tv_sec).ok()?;
-        Some(seconds * 1_000_000_000 + u64::from(time.tv_nsec))
-    });
+    let written = files.filter_map(|file| Some(nanos_of(file.path.stat().ok()?.stx_mtime)));
     written.max().unwrap_or_default()
 }
 

@@ -15,7 +15,7 @@ use crate::format::position::PerStream;
 use crate::pipeline::assembler::{Assembler, ReadBytes};
 use crate::pipeline::template::RecordTemplate;
 use crate::source::file::accepted::{advances, Accepted};
-use crate::source::file::earlier::{is_older_inside, is_set_back};
+use crate::source::file::earlier::{is_made_long_after_first_entry, is_set_back};
 use crate::source::file::entries::{Entries, Taken};
 use crate::source::file::generation::Generation;
 use crate::source::file::losses::Losses;
@@ -188,7 +188,8 @@ impl Feed {
         if of == [false; 2] || !self.assembler.has_taken() {
             return Ok(());
         }
-        let is_known = is_older_inside(file)? && !is_set_back(file, &self.accepted.saved)?;
+        let is_known =
+            is_made_long_after_first_entry(file)? && !is_set_back(file, &self.accepted.saved)?;
         self.assembler.expect_known(of, is_known);
         Ok(())
     }

@@ -93,11 +93,7 @@ fn names_between<'a>(
     newer: &ListedFile,
 ) -> Option<impl Iterator<Item = SafePath> + 'a> {
     let is_pod = log.current().is_none();
-    let age = |name: &str| {
-        log.rank_of(&format!("{}{name}", log.prefix))
-            .map(|rank| rank.age)
-    };
-    let is_rising = is_pod || age(".1") > age(".2");
+    let is_rising = !log.renames_at_each_rotation();
     let number = |file: &ListedFile| match (is_pod, file.is_current()) {
         (true, _) => Some(file.rank.run.into()),
         // What its number will be, nobody knows.

@@ -9,6 +9,9 @@
 //! files to a folder below (`olddir`). A file in the log's folder that begins with an entry is
 //! part of the log whatever its name; in a folder below, if its name begins like the log's. Its
 //! place among the others is that of the time of its first entry.
+//!
+//! Somebody may also give numbers of his own beside dockerd's (logrotate without `dateext`, `mv`).
+//! Then these say nothing, and the place of each rotated file is that of its content.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -18,14 +21,15 @@ use std::path::PathBuf;
 use rustix::fs::{FileType, Statx};
 use rustix::io::Errno;
 
-use crate::format::layout::Layout;
-use crate::format::position::Timestamp;
-use crate::runtime::file::{describe, is_shortage, FileId};
+use crate::runtime::file::{describe, is_shortage, nanos_of, FileId};
 use crate::runtime::safe_path::{Folder, SafePath};
 use crate::runtime::{FileRank, LogFiles};
-use crate::source::file::foreign::{
-    examine, has_end_of_archive, originals_of, Examined, BEHIND_ALL,
-};
+use crate::source::file::foreign::{has_end_of_archive, originals_of};
+use crate::source::file::listing::numbers::has_foreign_numbers;
+use crate::source::file::listing::renamed::Renamed;
+
+mod numbers;
+mod renamed;
 
 /// Limit on the names read from a log's folder; rotation leaves a few.
 const MOST_NAMES: usize = 10_000;
@@ -33,11 +37,6 @@ const MOST_NAMES: usize = 10_000;
 const LISTINGS: usize = 10;
 /// Limit on the looks of which each found that a name had changed before its file was examined.
 const LOOKS: usize = 5;
-/// Limit on the files with names that the runtime did not give: each is opened to see what it is.
-/// Those that are named after the log come first, and of these the newest. A user can create any
-/// number.
-const MOST_RENAMED: usize = 1_000;
-const MOST_RENAMED_OF_USER: usize = 64;
 /// Limit on the folders below a log's folder that are searched.
 const MOST_FOLDERS: usize = 8;
 /// Docker's own folders beside a log.
@@ -103,24 +102,6 @@ pub struct Listed {
     pub has_changed: bool,
 }
 
-/// A file that the runtime did not name, as found.
-#[derive(Debug)]
-struct Renamed {
-    path: SafePath,
-    id: FileId,
-    run: u32,
-    modified: u64,
-    is_empty: bool,
-    is_named_after_log: bool,
-}
-
-impl PartialEq for Renamed {
-    /// It may still be written.
-    fn eq(&self, other: &Renamed) -> bool {
-        self.path == other.path && self.id == other.id && self.is_empty == other.is_empty
-    }
-}
-
 /// The names in the folder of a log.
 #[derive(Debug, Default, PartialEq)]
 struct Names {
@@ -155,6 +136,16 @@ fn look(log: &LogFiles) -> io::Result<Listed> {
             break;
         }
     }
+    let mut has_changed = false;
+    if has_foreign_numbers(log, &mut names.ranked, &mut has_changed) {
+        let rotated = names.ranked.extract_if(.., |file| !file.is_current());
+        for file in rotated {
+            match Renamed::of_numbered(file) {
+                Ok(file) => names.renamed.push(file),
+                Err(error) => has_changed |= error.kind() == io::ErrorKind::NotFound,
+            }
+        }
+    }
     let Names {
         ranked,
         no_files,
@@ -173,9 +164,10 @@ fn look(log: &LogFiles) -> io::Result<Listed> {
     let mut listed = Listed {
         files: ranked,
         no_files,
+        has_changed,
         ..Listed::default()
     };
-    place_renamed(log, renamed, &mut listed)?;
+    renamed::place(log, renamed, &mut listed)?;
     Ok(listed)
 }
 
@@ -265,7 +257,7 @@ impl Names {
                 path: dir.join(name),
                 id,
                 run,
-                modified: modified(&stat),
+                modified: nanos_of(stat.stx_mtime),
                 is_empty,
                 is_named_after_log,
             });
@@ -287,11 +279,9 @@ impl Names {
     fn order(&mut self) {
         self.no_files
             .sort_by(|one, other| one.as_os_str().cmp(other.as_os_str()));
-        // Highest age first; of `.N` and `.N.gz`, keep the plain one, which is complete.
+        // Highest age first, and `.N` before `.N.gz`.
         self.ranked
             .sort_by_key(|file| (file.rank.run, Reverse(file.rank.age), file.rank.is_gzip));
-        self.ranked
-            .dedup_by_key(|file| (file.rank.run, file.rank.age));
         let rotated = self.ranked.iter().filter(|file| !file.is_current());
         let plain: HashMap<PathBuf, SafePath> = rotated
             .map(|file| &file.path)
@@ -301,7 +291,7 @@ impl Names {
         // An archive that is older than what has the name of its original is of another file.
         let is_original_of = |original: &SafePath, file: &Renamed| {
             let stat = original.stat();
-            stat.is_ok_and(|stat| modified(&stat) / SECOND <= file.modified / SECOND)
+            stat.is_ok_and(|stat| nanos_of(stat.stx_mtime) / SECOND <= file.modified / SECOND)
         };
         self.renamed.retain(|file| {
             let mut originals = originals_of(&file.path).filter_map(|path| plain.get(&path));
@@ -314,125 +304,6 @@ impl Names {
 
 fn is_regular(stat: &Statx) -> bool {
     FileType::from_raw_mode(stat.stx_mode.into()) == FileType::RegularFile
-}
-
-pub(super) fn modified(stat: &Statx) -> u64 {
-    let time = Timestamp {
-        seconds: stat.stx_mtime.tv_sec,
-        nanos: stat.stx_mtime.tv_nsec,
-    };
-    time.since_epoch()
-}
-
-/// Whether a name now belongs to another file than it did, or to none. If not, that its file could
-/// not be opened lasts.
-fn has_changed(path: &SafePath, id: FileId) -> bool {
-    !path.stat().is_ok_and(|stat| describe(&stat).0 == id)
-}
-
-/// Adds the files of the log among those that the runtime did not name, each before the first
-/// one that begins later.
-fn place_renamed(log: &LogFiles, mut renamed: Vec<Renamed>, listed: &mut Listed) -> io::Result<()> {
-    renamed.sort_by_key(|file| Reverse((file.is_named_after_log, file.modified)));
-    let most = match log.dir.is_of_user() {
-        true => MOST_RENAMED_OF_USER,
-        false => MOST_RENAMED,
-    };
-    let unexamined = renamed.split_off(most.min(renamed.len()));
-    let is_named = |file: &&Renamed| file.is_named_after_log;
-    listed.surplus = unexamined.iter().filter(is_named).count();
-    listed.unexamined = unexamined.len() - listed.surplus;
-    let layout = Layout::by_name(&log.prefix);
-    let mut found = Vec::new();
-    let mut has_empty = false;
-    for file in renamed {
-        if file.is_empty {
-            // The runtime may still write to one that was renamed before its first entry.
-            if !std::mem::replace(&mut has_empty, true) {
-                found.push((BEHIND_ALL, false, file));
-            }
-            continue;
-        }
-        let error = match examine(
-            &file.path,
-            file.id,
-            file.is_named_after_log.then_some(layout),
-        ) {
-            Ok(Examined::Log {
-                first,
-                is_lines,
-                is_gzip,
-            }) => {
-                if is_lines == layout.is_lines() {
-                    found.push((first, is_gzip, file));
-                }
-                continue;
-            }
-            Ok(Examined::Unsupported(reason)) => io::Error::new(io::ErrorKind::Unsupported, reason),
-            Ok(Examined::Other) => continue,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                listed.has_changed |= has_changed(&file.path, file.id);
-                continue;
-            }
-            Err(error) if is_shortage(&error) => return Err(error),
-            Err(error) => error,
-        };
-        if file.is_named_after_log {
-            listed.unreadable.push(UnreadableFile {
-                path: file.path,
-                error,
-                modified: file.modified,
-            });
-        }
-    }
-    if found.is_empty() {
-        return Ok(());
-    }
-    let mut is_any_gone = false;
-    let first_of = |file: &ListedFile| {
-        if file.is_current() {
-            return None;
-        }
-        match examine(&file.path, file.id, Some(layout)) {
-            Ok(Examined::Log { first, .. }) => Some(first),
-            examined => {
-                let is_gone = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
-                is_any_gone |= examined.is_err_and(is_gone) && has_changed(&file.path, file.id);
-                None
-            }
-        }
-    };
-    let mut firsts: Vec<Option<Timestamp>> = listed.files.iter().map(first_of).collect();
-    listed.has_changed |= is_any_gone;
-    // Of two that begin alike, one is a copy of the other's beginning.
-    found.sort_by_key(|(first, _, file)| (*first, file.modified));
-    for (first, is_gzip, file) in found {
-        let is_behind = |(file_before, begins): (&ListedFile, &Option<Timestamp>)| {
-            let run = file_before.rank.run;
-            let is_later = begins.is_some_and(|begins| {
-                begins > first || (begins == first && !file_before.is_renamed)
-            });
-            run > file.run || (run == file.run && (file_before.is_current() || is_later))
-        };
-        let place = listed.files.iter().zip(&firsts).position(is_behind);
-        let place = place.unwrap_or(listed.files.len());
-        let rank = FileRank {
-            run: file.run,
-            age: 1,
-            is_gzip,
-        };
-        listed.files.insert(
-            place,
-            ListedFile {
-                rank,
-                path: file.path,
-                id: file.id,
-                is_renamed: true,
-            },
-        );
-        firsts.insert(place, Some(first));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -462,6 +333,84 @@ mod tests {
         format!(
             "{{\"log\":\"x\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:{second}Z\"}}\n"
         )
+    }
+
+    /// `mv`, which the kernel dates.
+    fn put(dir: &std::path::Path, name: &str, bytes: impl AsRef<[u8]>) {
+        std::fs::write(dir.join("new"), bytes).unwrap();
+        std::fs::rename(dir.join("new"), dir.join(name)).unwrap();
+    }
+
+    fn gzip(bytes: &str) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, bytes.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// The names that are listed of files that are written in this order, each beginning at a second;
+    /// and whether the numbers count.
+    fn listed(files: &[(&str, u32)]) -> (Vec<String>, bool) {
+        let dir = tempfile::tempdir().unwrap();
+        for (rest, second) in files {
+            let name = format!("x-json.log{rest}");
+            match rest.ends_with(".gz") {
+                true => put(dir.path(), &name, gzip(&record(*second))),
+                false => put(dir.path(), &name, record(*second)),
+            }
+            // The clock of a file system has ticks.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let listed = list(&LogFiles::numbered(dir.path().join("x-json.log"))).unwrap();
+        let rest = |file: &ListedFile| {
+            let name = file.path.file_name().unwrap().to_str().unwrap();
+            name["x-json.log".len()..].to_owned()
+        };
+        let is_numbered = listed.files.iter().all(|file| !file.is_renamed);
+        (listed.files.iter().map(rest).collect(), is_numbered)
+    }
+
+    #[test]
+    fn numbers_of_two_series_say_nothing_and_those_of_one_are_the_order() {
+        for (files, order, is_numbered) in [
+            // A rotation renames the oldest one first. The clock of the entries was set back.
+            (
+                &[(".2", 30), (".1", 20), ("", 10)][..],
+                &[".2", ".1", ""][..],
+                true,
+            ),
+            // A copied folder: each name is younger than the one of the file after it.
+            (&[("", 30), (".1", 20), (".2", 10)], &[".2", ".1", ""], true),
+            // The log got a number that was free.
+            (
+                &[(".1", 10), (".2", 20), ("", 30)],
+                &[".1", ".2", ""],
+                false,
+            ),
+            (
+                &[(".2", 10), (".1", 20), (".3", 30)],
+                &[".2", ".1", ".3"],
+                false,
+            ),
+            // logrotate's archives beside dockerd's files, and an archive that is being made.
+            (
+                &[(".2", 10), (".2.gz", 20), (".1", 30), ("", 40)],
+                &[".2", ".2.gz", ".1", ""],
+                false,
+            ),
+            (
+                &[(".2.gz", 10), (".2", 20), (".1", 30), ("", 40)],
+                &[".2.gz", ".2", ".1", ""],
+                false,
+            ),
+            (
+                &[(".2", 10), (".2.gz", 10), (".1", 30), ("", 40)],
+                &[".2", ".1", ""],
+                true,
+            ),
+        ] {
+            let want = order.iter().map(|name| (*name).to_owned()).collect();
+            assert_eq!(listed(files), (want, is_numbered), "{files:?}");
+        }
     }
 
     /// The names of the files that are listed, and of those that cannot be read.
@@ -654,7 +603,7 @@ mod tests {
         std::os::unix::fs::symlink(path("x-json.log"), path("x-json.log-2")).unwrap();
         std::os::unix::fs::symlink(dir.path(), path("old")).unwrap();
         assert_eq!(names(dir.path()).0, ["x-json.log"]);
-        for number in 0..MOST_RENAMED + 3 {
+        for number in 0..renamed::MOST_RENAMED + 3 {
             std::fs::write(path(&format!("x-json.log.old{number}")), record(20)).unwrap();
         }
         for number in 0..5 {
@@ -663,7 +612,7 @@ mod tests {
         let listed = list(&LogFiles::numbered(path("x-json.log"))).unwrap();
         assert_eq!(
             (listed.files.len(), listed.surplus, listed.unexamined),
-            (MOST_RENAMED + 1, 3, 5)
+            (renamed::MOST_RENAMED + 1, 3, 5)
         );
     }
 }

@@ -26,7 +26,7 @@ use crate::telemetry::trouble::Trouble;
 pub struct Losses {
     account: Arc<Account>,
     /// The file of the saved position is gone, and that is counted.
-    is_saved_gone: bool,
+    pub is_saved_gone: bool,
     /// The file of the saved position is gone, which is counted and not reported yet.
     unsaid: Option<Lost>,
     /// Files that were there and are not opened.

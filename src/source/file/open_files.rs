@@ -179,8 +179,13 @@ impl OpenFiles {
     }
 
     /// Whether a file that somebody else has named begins like one that is open or was read
-    /// before, so that it is a copy of it.
-    pub fn has_content_of(&self, file: &ListedFile, head: &Head<'_>) -> io::Result<bool> {
+    /// before, so that it is a copy of it. `current` is the current file, unless that is open.
+    pub fn has_content_of(
+        &self,
+        file: &ListedFile,
+        head: &Head<'_>,
+        current: Option<&ListedFile>,
+    ) -> io::Result<bool> {
         if !file.is_renamed {
             return Ok(false);
         }
@@ -188,9 +193,9 @@ impl OpenFiles {
             return Ok(false);
         };
         if head.is_empty() {
-            // The runtime may still write to a file that was renamed, but that is older.
-            let newest = self.open.back();
-            return Ok(newest.is_some_and(|newest| newest.id.birth < file.id.birth));
+            // The runtime may still write to a file that was renamed, but that is older than the one
+            // that has its name; a copy is younger than its original.
+            return Ok(current.is_some_and(|current| is_older(current.id, file.id)));
         }
         if is_hole(head) {
             return self.begins_with_all_of(file);

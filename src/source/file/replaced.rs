@@ -12,7 +12,7 @@ use std::io;
 
 use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::format::position::Timestamp;
-use crate::runtime::file::{stat_path, FileId};
+use crate::runtime::file::{nanos_of, stat_path, FileId};
 use crate::runtime::last_run::LastRun;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::{Found, LogFiles, Runtime};
@@ -47,7 +47,11 @@ impl Copied {
         // What was compressed is a file of its own, and what was truncated has copies.
         let is_its_file = |other: &ListedFile| checkpoint.is_in(other.id);
         let may_be = is_other && !checkpoint.is_counted() && !file.rank.is_gzip;
+        // A copy beside the log is in nobody's place, if its original may be in an archive since.
+        let is_archived =
+            |other: &ListedFile| other.rank.is_gzip && other.id.birth > checkpoint.birth;
         if !may_be
+            || file.is_renamed && listed.iter().any(is_archived)
             || listed.iter().any(is_its_file)
             || birth_of_folder(&file.path)? > checkpoint.birth
         {
@@ -165,7 +169,7 @@ fn is_between(first: Timestamp, folder: u64, id: FileId) -> bool {
 
 /// Whether an open file of lines begins with what was there before it, in a folder that was, too: no
 /// runtime has begun it.
-pub fn is_older_inside(file: &Generation) -> io::Result<bool> {
+pub fn is_begun_by_hand(file: &Generation) -> io::Result<bool> {
     let Some(first) = file.plain_file().map(time_of_first).transpose()?.flatten() else {
         return Ok(false);
     };
@@ -177,7 +181,7 @@ pub fn is_older_inside(file: &Generation) -> io::Result<bool> {
 /// goes on with that.
 pub fn is_unwritten(file: &Generation) -> io::Result<bool> {
     let last = time_of_last(file.file()?)?;
-    Ok(is_older_inside(file)? && last.is_none_or(|last| is_before(last, file.id)))
+    Ok(is_begun_by_hand(file)? && last.is_none_or(|last| is_before(last, file.id)))
 }
 
 /// Whether a file was made in a rotation, which renamed the one before it.
@@ -188,12 +192,7 @@ fn is_after_rotation(current: &ListedFile, listed: &[ListedFile]) -> bool {
     let Some(stat) = listed.iter().rfind(is_before).map(|file| file.path.stat()) else {
         return false;
     };
-    let changed = stat.map(|stat| Timestamp {
-        seconds: stat.stx_ctime.tv_sec,
-        nanos: stat.stx_ctime.tv_nsec,
-    });
-    let changed = changed.map(Timestamp::since_epoch);
-    changed.is_ok_and(|changed| changed.saturating_add(NEAR) >= current.id.birth)
+    stat.is_ok_and(|stat| nanos_of(stat.stx_ctime).saturating_add(NEAR) >= current.id.birth)
 }
 
 /// When the folder of a file was made; a copy of it was made later than what is in it was begun.
@@ -205,7 +204,7 @@ fn birth_of_folder(path: &SafePath) -> Option<u64> {
 /// Whether a file was written to, or truncated, after it was made.
 fn is_written_since(path: &SafePath, id: FileId) -> bool {
     let stat = path.stat();
-    stat.is_ok_and(|stat| listing::modified(&stat) > id.birth.saturating_add(DELAY))
+    stat.is_ok_and(|stat| nanos_of(stat.stx_mtime) > id.birth.saturating_add(DELAY))
 }
 
 fn is_old(id: FileId) -> bool {

@@ -10,13 +10,13 @@ use std::io;
 use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker};
 use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
 use crate::format::position::{PerStream, Position, Timestamp};
-use crate::runtime::file::is_permanent;
+use crate::runtime::file::{is_permanent, nanos_of};
 use crate::source::file::accepted::Accepted;
 use crate::source::file::cut::seek_kept;
 use crate::source::file::foreign::{examine, Examined};
 use crate::source::file::generation::Generation;
 use crate::source::file::known::{was_read_whole, Head};
-use crate::source::file::listing::{self, ListedFile};
+use crate::source::file::listing::ListedFile;
 use crate::source::file::replaced::Copied;
 use crate::source::file::search::{Search, Sought};
 
@@ -427,7 +427,7 @@ fn is_newer(file: &ListedFile, checkpoint: &StreamCheckpoint) -> bool {
 /// Whether a file was written after a time in nanoseconds of the kernel's clock.
 pub fn was_written_since(file: &ListedFile, time: u64) -> bool {
     let stat = file.path.stat();
-    stat.is_ok_and(|stat| listing::modified(&stat) > time)
+    stat.is_ok_and(|stat| nanos_of(stat.stx_mtime) > time)
 }
 
 #[cfg(test)]

@@ -169,9 +169,10 @@ impl Rotation {
         link: &Link,
     ) -> io::Result<Vec<Generation>> {
         let mut opened: Vec<Generation> = Vec::new();
+        let current = listed.last().filter(|file| file.is_current());
         for file in listed {
             let head = Head::of(file);
-            if self.files.holds(file, &head)? || self.files.has_content_of(file, &head)? {
+            if self.files.holds(file, &head)? || self.files.has_content_of(file, &head, current)? {
                 continue;
             }
             let newest = opened.last().or(self.files.open.back());

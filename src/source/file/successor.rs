@@ -17,7 +17,7 @@ use crate::source::file::cut::{part_of, time_of_first};
 use crate::source::file::generation::Generation;
 use crate::source::file::known::is_older;
 use crate::source::file::listing::ListedFile;
-use crate::source::file::replaced::is_older_inside;
+use crate::source::file::replaced::is_begun_by_hand;
 
 /// A file that has the content of the one being read.
 pub enum Successor {
@@ -69,7 +69,7 @@ pub fn follows(held: &Generation, mut next: Generation) -> io::Result<Option<Suc
         return Ok(None);
     }
     if !have_same(old, new, 0, head)? {
-        let is_older = is_older_inside(&next)?;
+        let is_older = is_begun_by_hand(&next)?;
         let part = part_of(held, next, is_older)?;
         return Ok(part.map(|(part, is_same)| match is_same {
             true => Successor::After(part),

@@ -16,12 +16,10 @@ use crate::source::fleet::Fleet;
 use crate::source::schedule::Schedule;
 use crate::source::services::Services;
 
-/// Logs may take the descriptors that the process may open, divided by this.
-const PART: usize = 4;
 /// So many more than necessary are put to rest at a time: the share, divided by this.
 const SPARE_PART: usize = 8;
 /// How long after an attempt that could not close enough the next one is due.
-const INTERVAL: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_millis(200);
 
 /// How many files of logs may be open.
 pub(super) struct Limit {
@@ -34,7 +32,8 @@ impl Limit {
     /// As given, or a share of what the process may open.
     pub fn new(given: Option<OpenFilesLimit>) -> Limit {
         Limit {
-            limit: given.unwrap_or_else(share),
+            limit: given
+                .unwrap_or_else(|| OpenFilesLimit::within(getrlimit(Resource::Nofile).current)),
             tried: None,
         }
     }
@@ -46,21 +45,17 @@ impl Limit {
     }
 }
 
-fn share() -> OpenFilesLimit {
-    let limit = getrlimit(Resource::Nofile).current;
-    let most = limit.map_or(usize::MAX, |limit| {
-        usize::try_from(limit).unwrap_or(usize::MAX)
-    });
-    OpenFilesLimit {
-        at_rest: most / PART,
-        unread: most / PART + most / PART / 4,
-    }
-}
-
 impl Fleet {
+    /// When the next attempt to put logs to rest is due, if one is.
+    pub fn next_rest(&self) -> Option<Instant> {
+        self.limit.tried.map(|(_, until)| until)
+    }
+
     /// Puts logs to rest if too many files are open.
     pub fn free_descriptors(&mut self, services: &mut Services, schedule: &Schedule, now: Instant) {
         if !self.limit.is_exceeded(now) {
+            let is_within = open_files() <= self.limit.limit.at_rest;
+            self.limit.tried = self.limit.tried.filter(|_| !is_within);
             return;
         }
         let limit = self.limit.limit;

@@ -1,7 +1,8 @@
 //! The files of the journal. libsystemd reads those that it can open and says nothing of the
 //! others: who may read a user's journal but not the system's would take this for an idle one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -12,10 +13,19 @@ use crate::runtime::bounded_file;
 use crate::source::journal::seam::{Journal, JournalLibrary, Seek};
 
 /// Where the journal is, volatile or persistent.
-const FOLDERS: [&str; 2] = ["/run/log/journal", "/var/log/journal"];
+pub(super) const FOLDERS: [&str; 2] = ["/run/log/journal", "/var/log/journal"];
+
+/// What a journald that runs has, wherever it stores what it receives.
+const SOCKETS: &str = "/run/systemd/journal";
 
 /// The file that journald writes what is not of a user to.
 const SYSTEM: &str = "system.journal";
+
+/// Of a file with a header only, the rest could not be allocated, or not yet.
+const LEAST_BYTES: u64 = 4096;
+
+/// What the names of its archived files begin with.
+const ARCHIVED: &[u8] = b"system@";
 
 /// Names that are listed of a folder.
 const MOST_FILES: usize = 10_000;
@@ -44,7 +54,7 @@ pub fn probe(library: &dyn JournalLibrary, path: &JournalPath) -> io::Result<()>
     }
     let probed = || {
         // It may be empty: all others were removed when it was begun.
-        if look(library, path)?.has_system {
+        if look(library, path)?.has_current() {
             return Ok(());
         }
         let mut journal = open(library, path)?;
@@ -61,6 +71,12 @@ pub fn probe(library: &dyn JournalLibrary, path: &JournalPath) -> io::Result<()>
     })
 }
 
+/// Whether a journal cannot be read because the journald of this machine stores nothing.
+pub fn lacks_all(error: &io::Error, path: &JournalPath) -> bool {
+    let is_auto = *path == JournalPath::Auto;
+    is_auto && error.kind() == io::ErrorKind::NotFound && Path::new(SOCKETS).is_dir()
+}
+
 /// What files there are. Fails if that of the system cannot be read, or if there are none.
 pub(super) fn look(library: &dyn JournalLibrary, path: &JournalPath) -> io::Result<Found> {
     let folders = match path {
@@ -70,7 +86,7 @@ pub(super) fn look(library: &dyn JournalLibrary, path: &JournalPath) -> io::Resu
     };
     let (mut failure, mut found) = (None, Found::default());
     for folder in &folders {
-        match look_into(library, folder, &mut found) {
+        match look_into(library, folder, true, &mut found) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => failure = Some(error),
@@ -90,21 +106,55 @@ pub(super) fn look(library: &dyn JournalLibrary, path: &JournalPath) -> io::Resu
 /// What files there are.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// Those that have some.
+    /// The folders that have some.
     pub folders: BTreeSet<PathBuf>,
-    /// That of the system is among them, and can be read.
-    pub has_system: bool,
+    /// Those of the system, by the machine and namespace, after which their folder is named.
+    pub systems: BTreeMap<OsString, System>,
 }
 
-/// Looks at the files in a folder, and in the folders of machines in it.
-fn look_into(library: &dyn JournalLibrary, folder: &Path, found: &mut Found) -> io::Result<()> {
+/// The files of a system's journal.
+#[derive(Debug)]
+pub(super) struct System {
+    /// Their folder.
+    pub folder: PathBuf,
+    /// The one that journald writes is among them, and can be read.
+    pub has_current: bool,
+}
+
+impl Found {
+    /// Whether there is a file that journald writes.
+    fn has_current(&self) -> bool {
+        self.systems.values().any(|it| it.has_current)
+    }
+
+    fn add_system(&mut self, folder: &Path, is_current: bool) {
+        let name = folder.file_name().unwrap_or_default().to_owned();
+        let system = self.systems.entry(name).or_insert_with(|| System {
+            folder: folder.to_owned(),
+            has_current: false,
+        });
+        system.has_current |= is_current;
+    }
+}
+
+/// Looks at the files in a folder and, at the top, in the folders of machines in it.
+fn look_into(
+    library: &dyn JournalLibrary,
+    folder: &Path,
+    is_top: bool,
+    found: &mut Found,
+) -> io::Result<()> {
+    let mut has_files = false;
     for path in paths(folder)? {
-        if path.is_dir() {
-            for file in paths(&path)? {
-                look_at(library, &file, found)?;
-            }
+        if is_top && path.is_dir() {
+            look_into(library, &path, false, found)?;
+        } else if is_journal(&path) {
+            has_files = true;
+            look_at(library, folder, &path, found)?;
         }
-        look_at(library, &path, found)?;
+    }
+    if has_files {
+        found.folders.insert(folder.to_owned());
     }
     Ok(())
 }
@@ -116,24 +166,44 @@ fn paths(folder: &Path) -> io::Result<Vec<PathBuf>> {
     paths.collect::<io::Result<_>>().map_err(explained)
 }
 
-/// Looks at what may be a file of the journal.
-fn look_at(library: &dyn JournalLibrary, path: &Path, found: &mut Found) -> io::Result<()> {
+fn is_journal(path: &Path) -> bool {
     // The other one is of a journald that did not end in order.
     let is_one = |extension| extension == "journal" || extension == "journal~";
-    if !path.extension().is_some_and(is_one) {
+    path.extension().is_some_and(is_one)
+}
+
+/// Looks at a file of the journal.
+fn look_at(
+    library: &dyn JournalLibrary,
+    folder: &Path,
+    path: &Path,
+    found: &mut Found,
+) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default();
+    if name != SYSTEM {
+        if name.as_encoded_bytes().starts_with(ARCHIVED) {
+            found.add_system(folder, false);
+        }
         return Ok(());
     }
-    found.folders.extend(path.parent().map(Path::to_owned));
-    if path.file_name().is_some_and(|name| name == SYSTEM) {
-        match library.check(path) {
-            Ok(()) => found.has_system = true,
-            // It is being rotated: there is none, or one without a header.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) if error.raw_os_error() == Some(Errno::NODATA.raw_os_error()) => {}
-            Err(error) => return Err(at(path, &error)),
+    match library.check(path) {
+        Ok(()) => {
+            let is_begun = path.metadata().is_ok_and(|it| it.len() >= LEAST_BYTES);
+            found.add_system(folder, is_begun);
         }
+        Err(error) if is_being_made(&error) => {}
+        Err(error) => return Err(at(path, &error)),
     }
     Ok(())
+}
+
+/// It is being rotated: there is none, or one without a header, or it was removed a moment ago,
+/// because the disk is full.
+fn is_being_made(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    [Errno::NOENT, Errno::NODATA, Errno::IDRM]
+        .map(Some)
+        .contains(&errno)
 }
 
 fn at(path: &Path, error: &io::Error) -> io::Error {

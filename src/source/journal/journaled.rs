@@ -6,7 +6,7 @@
 //! one that was taken, so that the order of the scans does not matter.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::delivery::checkpoint::{ContainerCheckpoint, JournalPlace, StreamCheckpoint};
 use crate::delivery::link::Link;
@@ -55,6 +55,8 @@ pub struct Journaled {
     missing: Paced,
     /// Entries were lost.
     loss: Once,
+    /// It has no entry yet, and nobody has asked why.
+    is_silent: bool,
     /// Only so many of its lines are wanted.
     last: Option<usize>,
     /// It has caught up, and takes entries of the scan of all containers.
@@ -91,6 +93,7 @@ impl Journaled {
             ordinals: Ordinals::default(),
             missing: Paced::default(),
             loss: Once::default(),
+            is_silent: true,
             last,
             is_live: false,
             passed: None,
@@ -154,7 +157,7 @@ impl Journaled {
             self.lose(missing, link);
         }
         let mut entry = scan.entry(place);
-        self.at = place;
+        (self.at, self.is_silent) = (place, false);
         self.last_entry = Instant::now();
         // A daemon's API tells the same, so that either continues where the other one stopped.
         let mut moment = place.time();
@@ -343,6 +346,16 @@ impl Journaled {
     /// When its last entry was taken, or reading it began.
     pub fn last_entry(&self) -> Instant {
         self.last_entry
+    }
+
+    /// When it has been silent from the start for this long, if it is to be asked then why.
+    pub fn silent_for(&self, patience: Duration) -> Option<Instant> {
+        self.is_silent.then(|| self.last_entry + patience)
+    }
+
+    /// It was asked why.
+    pub fn is_asked(&mut self) {
+        self.is_silent = false;
     }
 
     /// Ends it, and returns where another source continues.

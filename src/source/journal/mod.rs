@@ -1,9 +1,11 @@
 //! systemd's journal: the logs of containers whose driver is journald.
 //!
-//! `files` says whether it can be read, `seam` is what a library must offer (`ffi::journal` has libsystemd's), `entry` and `trust`
+//! `files` says whether it can be read, `unwritten` whether journald stores anything, `coverage` whether
+//! it has all that follows a place, `seam` is what a library must offer (`ffi::journal` has libsystemd's), `entry` and `trust`
 //! say what an entry is and who wrote it, `scan` steps through a journal, `shared` is what all
 //! containers of a reader share, and `journaled` one container.
 
+mod coverage;
 pub mod cursor;
 mod entry;
 pub mod files;
@@ -15,3 +17,4 @@ pub mod scan;
 pub mod seam;
 pub mod shared;
 pub mod trust;
+pub mod unwritten;

@@ -16,6 +16,8 @@ pub(super) struct Resumed {
     pub scan: Option<Scan>,
     /// Where it is to be opened again.
     pub at: Option<JournalPlace>,
+    /// The last entry of each sequence, after which the next one is expected then.
+    pub ends: Vec<JournalPlace>,
     /// Failures since the last entry that could be read.
     failures: u32,
     /// The entry whose fields could not be read then.
@@ -38,7 +40,7 @@ impl Resumed {
         };
         if is_any_new {
             self.note_place();
-            self.scan = None;
+            self.end_scan();
         }
         is_any_new
     }
@@ -51,12 +53,20 @@ impl Resumed {
         }
     }
 
+    fn end_scan(&mut self) -> Option<Scan> {
+        let ended = self.scan.take();
+        if let Some(scan) = &ended {
+            scan.last().clone_into(&mut self.ends);
+        }
+        ended
+    }
+
     /// Notes that it failed; returns whether it is to be opened again at once, as after a first
     /// failure. What is left of a removed file reads as zeros until its removal is noticed, which
     /// is no trouble.
     pub fn note_failure(&mut self, now: Instant) -> bool {
         self.note_place();
-        self.failed = self.scan.take().as_ref().and_then(Scan::failed);
+        self.failed = self.end_scan().as_ref().and_then(Scan::failed);
         self.failures += 1;
         let is_first = self.failures == 1;
         self.retry = (!is_first).then_some(now + RETRY_INTERVAL);

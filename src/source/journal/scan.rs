@@ -197,7 +197,7 @@ impl Scan {
     }
 
     /// Has the first entry after this place count as missing, if another one comes first. For a
-    /// scan of all that began in an empty journal.
+    /// scan of all that begins anew, or began where this sequence had no entry.
     pub fn expect_after(&mut self, place: JournalPlace) {
         let mut last = self.last.iter_mut();
         match last.find(|it| it.sequence == place.sequence) {
@@ -241,6 +241,7 @@ impl Scan {
                 Ok(place) if given_up.entry == Some(place) => {
                     self.at = Some(place);
                     self.missing += 1;
+                    self.expect_after(place);
                 }
                 Ok(_) => {
                     self.is_ahead = true;
@@ -261,6 +262,11 @@ impl Scan {
     /// The last entry that was read.
     pub fn at(&self) -> Option<JournalPlace> {
         self.at
+    }
+
+    /// The last entry of each sequence that was stepped to.
+    pub fn last(&self) -> &[JournalPlace] {
+        &self.last
     }
 
     /// The last entry of each sequence that was stepped to, and the one that it began at.

@@ -21,12 +21,14 @@ use crate::config::JournalPath;
 use crate::delivery::checkpoint::JournalPlace;
 use crate::delivery::link::Link;
 use crate::runtime::id::ContainerId;
-use crate::source::journal::files::{look, off, open, probe};
+use crate::source::journal::coverage::{self, Coverage};
+use crate::source::journal::files::{lacks_all, look, off, open, probe, FOLDERS};
 use crate::source::journal::losses::Losses;
 use crate::source::journal::resumed::Resumed;
 use crate::source::journal::scan::{Scan, Step};
 use crate::source::journal::seam::{Journal, JournalLibrary, Seek};
 use crate::source::journal::trust::Writer;
+use crate::source::journal::unwritten::Unwritten;
 use crate::telemetry::event::journal::JournalEvent;
 use crate::telemetry::event::Event;
 use crate::telemetry::trouble::Trouble;
@@ -36,16 +38,6 @@ const AVAILABILITY_AGE: Duration = Duration::from_secs(2);
 
 /// Interval between two looks at the files while they are read.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The place of the first entry of all.
-fn first_place(journal: &mut dyn Journal) -> io::Result<Option<JournalPlace>> {
-    journal.select(&[])?;
-    journal.seek(Seek::Head)?;
-    Ok(match journal.step()? {
-        true => Some(journal.place()?),
-        false => None,
-    })
-}
 
 /// How far a scan came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +71,9 @@ pub struct SharedJournal {
     /// When the files were looked at last.
     looked: Option<Instant>,
     losses: Losses,
+    unwritten: Unwritten,
+    /// Nothing followed this place when its container joined.
+    awaited: Option<JournalPlace>,
 }
 
 impl SharedJournal {
@@ -97,6 +92,8 @@ impl SharedJournal {
             turned_over: Vec::new(),
             looked: None,
             losses: Losses::default(),
+            unwritten: Unwritten::new(),
+            awaited: None,
         }
     }
 
@@ -113,7 +110,7 @@ impl SharedJournal {
     }
 
     /// Fails, and says why, unless the journal can be read.
-    pub fn probe(&mut self, now: Instant) -> Result<(), String> {
+    pub fn probe(&mut self, now: Instant, link: &Link) -> Result<(), String> {
         if self.all.scan.is_some() {
             return Ok(());
         }
@@ -125,6 +122,12 @@ impl SharedJournal {
             Some(library) => probe(&**library, &self.path),
             None => Err(off()),
         };
+        if found
+            .as_ref()
+            .is_err_and(|error| lacks_all(error, &self.path))
+        {
+            self.unwritten.note_lack(&FOLDERS.join(" or "), link);
+        }
         let found = found.map_err(|error| error.to_string());
         self.probed = Some((now, found.clone()));
         found
@@ -194,6 +197,7 @@ impl SharedJournal {
         let entries = all.scan.as_mut().map_or(0, Scan::take_missing);
         self.losses.missing(entries, link);
         (self.all, self.members) = (all, members);
+        self.look_at_stored(link);
         read
     }
 
@@ -251,29 +255,33 @@ impl SharedJournal {
             };
             let begun = begun.and_then(|mut journal| {
                 let _ = journal.refresh()?;
-                let first = first_place(&mut *journal)?;
+                let covered = match from {
+                    Seek::To(place) => coverage::after(&mut *journal, &place)?,
+                    Seek::Head | Seek::End | Seek::Since(_) => Coverage::Whole,
+                };
                 let mut scan = Scan::begin(journal, Some(&id), from)?;
                 if let Some((lines, writer)) = &last {
                     scan.go_back(*lines, writer)?;
                 }
-                Ok((first, scan))
+                Ok((covered, scan))
             });
             own = Resumed::default();
-            let first = match begun {
-                Ok((first, scan)) => {
+            let covered = match begun {
+                Ok((covered, scan)) => {
                     own.scan = Some(scan);
-                    first
+                    covered
                 }
                 Err(error) => return self.fail(&error, link),
             };
             self.owner = Some(container);
-            match (from, first, &mut self.all.scan) {
-                (Seek::To(place), Some(first), _) => {
-                    is_behind(place.sequence == first.sequence && place.number + 1 < first.number);
-                }
+            match (from, covered, &mut self.all.scan) {
                 // The next entry will tell.
-                (Seek::To(place), None, Some(all)) => all.expect_after(place),
-                _ => {}
+                (Seek::To(place), Coverage::Unknown, Some(all)) => {
+                    all.expect_after(place);
+                    self.awaited = Some(place);
+                }
+                (Seek::To(place), Coverage::Gone, _) => self.losses.begun_anew(place, link),
+                _ => is_behind(covered == Coverage::Removed),
             }
         }
         let read = self.read(
@@ -343,6 +351,9 @@ impl SharedJournal {
                 self.has_changed = true;
                 let to = resumed.at.map_or(from, Seek::To);
                 let mut scan = Scan::begin(self.open()?, of.as_ref(), to)?;
+                for end in &resumed.ends {
+                    scan.expect_after(*end);
+                }
                 if let Some(at) = &resumed.at {
                     scan.pass_over(at, &given_up)?;
                 }
@@ -357,8 +368,9 @@ impl SharedJournal {
         if let Some(library) = &self.library {
             if has_changed || self.looked.is_none_or(is_due) {
                 self.looked = Some(now);
-                let folders = look(&**library, &self.path)?.folders;
-                if resumed.note_folders(folders) {
+                let found = look(&**library, &self.path)?;
+                self.unwritten.note_files(&found, now, link);
+                if resumed.note_folders(found.folders) {
                     return Ok(Progress::More);
                 }
             }
@@ -384,5 +396,6 @@ impl SharedJournal {
     }
 }
 
+mod stored;
 #[cfg(test)]
 mod tests;

@@ -111,7 +111,7 @@ impl LogSource {
             Source::Api { .. } => false,
         };
         let is_left = about.writes_to_journal() == Some(false);
-        if !resumes_there || !is_left || around.journal.probe(around.now).is_err() {
+        if !resumes_there || !is_left || around.journal.probe(around.now, around.link).is_err() {
             return false;
         }
         self.go_to_journal(about, around);

@@ -72,6 +72,11 @@ impl LogSource {
         let is_counted = (is_begun || copied.is_some()) && tailer.lose_replaced(link);
         let (name, short_id) = about.names();
         let event = match copied {
+            _ if is_begun && run.last.is_running.is_none() => DeletedEvent::MayBeReplaced {
+                name,
+                short_id,
+                path,
+            },
             _ if is_begun => DeletedEvent::Replaced {
                 name,
                 short_id,

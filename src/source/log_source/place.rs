@@ -16,6 +16,7 @@ use crate::source::describe::Description;
 use crate::source::file::extent::{have_read, last_written, was_made_after};
 use crate::source::file::feed::ReadContext;
 use crate::source::file::rotation::Start;
+use crate::source::file::tailer::Tailer;
 use crate::source::follow::Follow;
 use crate::source::log_source::turns::{resume_in, Turns};
 use crate::source::log_source::{decide, watch_log_folder, LogSource, Source};
@@ -238,21 +239,29 @@ impl LogSource {
         })
     }
 
-    /// Reports once that its log was deleted; the file that reading was to resume in is lost.
+    /// Reports once that its log was deleted; the file that reading was to resume in is lost. It
+    /// may be one of the others under another name, though.
     pub(super) fn report_deleted(&mut self, about: &Description, link: &Link) {
+        let may_be_renamed = self.tailer().is_some_and(Tailer::may_have_file_of_position);
         if let Some((tailer, _)) = self.tailer_mut() {
             tailer.lose_saved(link);
             self.places.is_lost = true;
         }
         let path = self.written(about);
         let (name, short_id) = about.names();
-        self.deletion.report(|| {
-            link.report(Event::Deleted(DeletedEvent::RunningLog {
+        let event = match may_be_renamed {
+            true => DeletedEvent::RunningLogAway {
                 name,
                 short_id,
                 path,
-            }))
-        });
+            },
+            false => DeletedEvent::RunningLog {
+                name,
+                short_id,
+                path,
+            },
+        };
+        self.deletion.report(|| link.report(Event::Deleted(event)));
     }
 
     /// Its files are there.

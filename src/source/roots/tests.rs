@@ -101,7 +101,12 @@ fn what_cannot_be_seen_keeps_its_position_and_is_named_once() {
 }
 
 /// A runtime that lists one container, and a database that cannot be read at first.
-struct Played(std::sync::Mutex<Vec<Hides>>);
+struct Played {
+    root: PathBuf,
+    hides: std::sync::Mutex<Vec<Hides>>,
+    /// Happens once the root has been listed, and before the rest has.
+    meanwhile: fn(&std::path::Path),
+}
 
 impl Runtime for Played {
     fn title(&self) -> &'static str {
@@ -113,17 +118,19 @@ impl Runtime for Played {
     }
 
     fn root(&self) -> PathBuf {
-        PathBuf::from("/")
+        self.root.clone()
     }
 
     fn list(&self, root: &std::path::Path) -> io::Result<crate::runtime::Listing> {
         let (id, dir) = (ContainerId::from_bytes([1; 32]), SafePath::from(root));
-        let hides = self.0.lock().unwrap().pop();
+        let hides = self.hides.lock().unwrap().pop();
         let unreadable = hides.map(|hides| Unreadable {
             hides,
             ..Unreadable::folder("/db", io::ErrorKind::NotFound.into())
         });
+        (self.meanwhile)(root);
         Ok(crate::runtime::Listing {
+            is_decided_by_folders: true,
             containers: vec![Found::new(id, dir, root.to_owned())],
             unreadable: unreadable.into_iter().collect(),
             ..Default::default()
@@ -166,7 +173,11 @@ fn containers_are_looked_into_at_the_rescan_that_finds_their_database() {
         (Hides::ImagesAndLabels, true),
         (Hides::Containers, false),
     ] {
-        let played = Arc::new(Played(vec![hides, hides].into()));
+        let played = Arc::new(Played {
+            root: PathBuf::from("/"),
+            hides: vec![hides, hides].into(),
+            meanwhile: |_| {},
+        });
         let mut root = Root::new(played);
         let mut watch = FileWatch::default();
         let mut changed = || {
@@ -176,4 +187,29 @@ fn containers_are_looked_into_at_the_rescan_that_finds_their_database() {
         let looks = [changed(), changed(), changed(), changed()];
         assert_eq!(looks, [0, 0, usize::from(is_changed), 0], "{hides:?}");
     }
+}
+
+/// The machine is busy, or a database does not answer for so long that the folder seems to be at rest
+/// again.
+#[test]
+fn a_folder_that_changes_during_a_listing_that_takes_long_is_listed_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let played = Arc::new(Played {
+        root: dir.path().canonicalize().unwrap(),
+        hides: Vec::new().into(),
+        meanwhile: |root| {
+            std::fs::create_dir_all(root.join("new")).unwrap();
+            let begun = Instant::now();
+            while stamp(root).is_none() {
+                assert!(begun.elapsed() < Duration::from_secs(60));
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        },
+    });
+    let mut root = Root::new(played);
+    let mut watch = FileWatch::default();
+    root.look(&mut watch);
+    assert!(!root.is_same());
+    root.look(&mut watch);
+    assert!(root.is_same(), "nothing has changed since");
 }

@@ -14,6 +14,12 @@ pub enum DeletedEvent {
         short_id: String,
         path: PathBuf,
     },
+    #[error("container {name} ({short_id}) is running, and its log {} is not there: if it was renamed, that file is still written, is read like the other ones that are there, and nothing is lost; if it was deleted, its unread lines are lost, and new lines are in no file until the container is started again", path.display())]
+    RunningLogAway {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+    },
     #[error("container {name} ({short_id}): its log {} no longer exists: it was deleted while nothing was read, or its folder is mounted over; its lines that were not delivered are lost, unless it comes back", path.display())]
     Log {
         name: String,
@@ -41,7 +47,13 @@ pub enum DeletedEvent {
         short_id: String,
         path: PathBuf,
     },
-    #[error("container {name} ({short_id}): {} replaced its log by hand at {since}, while nothing was read (an editor, sed -i, cp and mv): what the runtime wrote to the replaced file, until it opened another one, is lost", path.display())]
+    #[error("container {name} ({short_id}): its log {} was replaced by hand (an editor, sed -i, mv, rm, or logrotate without copytruncate); nothing says whether it ran then: if it did, the runtime still writes to the file that was replaced, which nobody can open, and those lines are lost until the container is started again or its log is rotated; if it had ended, nothing is lost", path.display())]
+    MayBeReplaced {
+        name: String,
+        short_id: String,
+        path: PathBuf,
+    },
+    #[error("container {name} ({short_id}): {} replaced its log by hand at {since}, while nothing was read (an editor, sed -i, cp and mv): what the runtime wrote to the replaced file, if anything, until it opened another one, is lost", path.display())]
     ReplacedBefore {
         name: String,
         short_id: String,
@@ -55,7 +67,9 @@ impl DeletedEvent {
     pub fn level(&self) -> Level {
         match self {
             DeletedEvent::RunningLog { .. }
+            | DeletedEvent::RunningLogAway { .. }
             | DeletedEvent::Replaced { .. }
+            | DeletedEvent::MayBeReplaced { .. }
             | DeletedEvent::ReplacedBefore { .. }
             | DeletedEvent::Log { .. }
             | DeletedEvent::Between { .. }

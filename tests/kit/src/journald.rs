@@ -37,12 +37,26 @@ struct Setup {
     /// It drops what a unit sends beyond 50 messages in a second. It has control groups, by whose
     /// names it knows the units of senders.
     is_limited: bool,
-    /// Its files are in `/var/log/journal`, and each user has one.
-    is_persistent: bool,
+    /// Where its files are.
+    storage: Storage,
+    /// Its files are on a disk of their own, of so many MiB.
+    disk: Option<u32>,
     /// The namespace whose units it serves.
     namespace: Option<&'static str>,
     /// Its clock can be set (`tests/kit/stepped_clock`); needs a C compiler.
     has_clock: bool,
+}
+
+/// Its `Storage=`.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub enum Storage {
+    /// In `/run/log/journal`.
+    #[default]
+    Volatile,
+    /// In `/var/log/journal`, where each user has one.
+    Persistent,
+    /// It keeps nothing.
+    None,
 }
 
 pub struct Journald {
@@ -68,7 +82,23 @@ impl Journald {
     /// One with files in `/var/log/journal`, of the system and of each user.
     pub fn persistent() -> Result<Journald, String> {
         Journald::start_with(Setup {
-            is_persistent: true,
+            storage: Storage::Persistent,
+            ..Setup::default()
+        })
+    }
+
+    /// One whose files are on a disk of their own, of so many MiB.
+    pub fn on_disk(mebibytes: u32) -> Result<Journald, String> {
+        Journald::start_with(Setup {
+            disk: Some(mebibytes),
+            ..Setup::default()
+        })
+    }
+
+    /// One that stores nothing.
+    pub fn of_nothing() -> Result<Journald, String> {
+        Journald::start_with(Setup {
+            storage: Storage::None,
             ..Setup::default()
         })
     }
@@ -125,7 +155,7 @@ impl Journald {
                 .and_then(|datagram| datagram.connect(socket));
             let files = self.files();
             let has_file = files.iter().any(|file| file.ends_with("system.journal"));
-            connected.is_ok() && has_file
+            connected.is_ok() && (has_file || self.setup.storage == Storage::None)
         };
         match holds_within(START_DEADLINE, answers) {
             true => Ok(()),
@@ -148,9 +178,14 @@ impl Journald {
 
     /// The folder with its files.
     pub fn folder(&self) -> PathBuf {
-        self.dir.path().join(match self.setup.is_persistent {
-            true => "log/journal",
-            false => "run/log/journal",
+        if self.setup.disk.is_some() {
+            // It is mounted there only.
+            let root = format!("/proc/{}/root/run/log/journal", self.child.id());
+            return PathBuf::from(root);
+        }
+        self.dir.path().join(match self.setup.storage {
+            Storage::Persistent => "log/journal",
+            Storage::Volatile | Storage::None => "run/log/journal",
         })
     }
 
@@ -192,6 +227,12 @@ impl Journald {
 
     /// Kills it and starts it again over the same files.
     pub fn restart(&mut self) {
+        self.restart_as(self.setup.storage);
+    }
+
+    /// As [`restart`](Journald::restart), with another `Storage=`.
+    pub fn restart_as(&mut self, storage: Storage) {
+        self.setup.storage = storage;
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_file(self.socket());
@@ -290,9 +331,16 @@ fn spawn(dir: &Path, setup: Setup) -> Result<Child, String> {
         true => "RateLimitIntervalSec=1s\\nRateLimitBurst=50",
         false => "RateLimitIntervalSec=0",
     };
-    let storage = match setup.is_persistent {
-        true => "persistent",
-        false => "volatile",
+    let storage = match setup.storage {
+        Storage::Volatile => "volatile",
+        Storage::Persistent => "persistent",
+        Storage::None => "none",
+    };
+    let disk = match setup.disk {
+        Some(mebibytes) => {
+            format!("mount -t tmpfs -o size={mebibytes}M none /run/log/journal")
+        }
+        None => "true".to_owned(),
     };
     let (conf, sockets, namespace) = match setup.namespace {
         Some(name) => (
@@ -311,7 +359,7 @@ fn spawn(dir: &Path, setup: Setup) -> Result<Child, String> {
         "{groups} && mount --bind {run} /run && mount --bind {log} /var/log && \
          mount -t tmpfs none /etc/systemd && \
          printf '{CONF}{limit}\\nStorage={storage}\\n' >/etc/systemd/{conf} && \
-         mkdir -p /run/systemd/journal {sockets} /run/log/journal && \
+         mkdir -p /run/systemd/journal {sockets} /run/log/journal && {disk} && \
          touch /run/systemd/journal/flushed && exec {PROGRAM} {namespace}",
         run = run.display(),
         log = log.display(),

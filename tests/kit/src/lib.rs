@@ -84,6 +84,11 @@ pub fn skip(test: &str, reason: &str) {
     println!("SKIPPED {test}: {reason}");
 }
 
+/// What a test needs; without it, says that the test could not run.
+pub fn or_skip<T>(test: &str, started: Result<T, String>) -> Option<T> {
+    started.map_err(|reason| skip(test, &reason)).ok()
+}
+
 /// All executable files called `name`, in the order of `PATH`. The
 /// administrator's folders come last: an ordinary user's `PATH` lacks them.
 pub fn programs(name: &str) -> impl Iterator<Item = PathBuf> {

@@ -295,6 +295,7 @@ impl Containers {
             driver: driver.to_owned(),
             source: excluded.map_or(String::new(), |reason| format!("not read: {reason}")),
             needs_api: false,
+            started: None,
             is_said_to_run: false,
             files: None,
             lacks_metadata: metadata.is_partial,

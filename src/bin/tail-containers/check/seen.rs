@@ -8,7 +8,7 @@ use fluent_bit_container_logs::runtime::log_driver::LogDriver;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{Api, LogFiles};
 use fluent_bit_container_logs::source::choose::{
-    is_deleted, kind_of, missing_folder, Choice, Facts, DELETED, REPLACED,
+    is_deleted, kind_of, missing_folder, Choice, Facts, AWAY, MAY_BE_REPLACED, REPLACED,
 };
 use fluent_bit_container_logs::source::file::listing::{self, UnreadableFile};
 use fluent_bit_container_logs::source::file::replaced::{is_replaced, Run};
@@ -41,6 +41,8 @@ pub struct Seen {
     pub source: String,
     /// Whether it is read through the API, or only the API knows.
     pub needs_api: bool,
+    /// When it was started, in nanoseconds since 1970, if it runs and is read from the journal.
+    pub started: Option<u64>,
     /// Whether its runtime says that it runs.
     pub is_said_to_run: bool,
     /// Its files and the watched folder, if it is read from files.
@@ -107,12 +109,20 @@ impl Seen {
                 self.files = Some(files.clone());
                 let run = Run::of(facts.runtime, facts.found);
                 if is_deleted(facts) {
-                    findings.push(self.deleted(DELETED.to_owned()));
+                    findings.push(self.deleted(AWAY.to_owned()));
                 } else if is_replaced(files, &run) {
-                    findings.push(self.deleted(REPLACED.to_owned()));
+                    let what = match run.last.is_running {
+                        Some(_) => REPLACED,
+                        None => MAY_BE_REPLACED,
+                    };
+                    findings.push(self.deleted(what.to_owned()));
                 }
             }
-            Choice::Journal => self.source = JOURNAL.to_owned(),
+            Choice::Journal => {
+                self.source = JOURNAL.to_owned();
+                let run = facts.runtime.last_run(facts.found);
+                self.started = run.started.filter(|_| run.is_running == Some(true));
+            }
             Choice::Unreadable => {
                 let Err((files, error)) = log else { return };
                 self.source = format!("nowhere: its file cannot be read: {error}");

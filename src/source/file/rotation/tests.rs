@@ -30,12 +30,10 @@ fn of_a_user_who_makes_rotated_files_the_newest_are_opened_and_the_others_report
                 log.with_extension(format!("log.{age}"))
             }
         };
-        for age in 0..FILES {
-            std::fs::write(
-                path(age),
-                format!("2024-01-01T00:00:00.{age:09}+00:00 stdout F {age}\n"),
-            )
-            .unwrap();
+        for age in (0..FILES).rev() {
+            let nanos = FILES - age;
+            let line = format!("2024-01-01T00:00:00.{nanos:09}+00:00 stdout F {age}\n");
+            std::fs::write(path(age), line).unwrap();
         }
         let link = Link::new(1 << 20, CheckpointStore::in_memory()).unwrap();
         let account = match is_of_user {

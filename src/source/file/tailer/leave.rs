@@ -119,6 +119,11 @@ impl Tailer {
         matches!(self.rotation.start, Start::Saved(saved) if saved.iter().any(is_in_file))
     }
 
+    /// Whether some files are read, and nothing shows that the one of the position is not among them.
+    pub fn may_have_file_of_position(&self) -> bool {
+        self.is_open() && !self.feed.losses.is_saved_gone
+    }
+
     /// The file in which reading was to resume is gone, for a reason that is reported elsewhere.
     /// Counted once, also over restarts; returns whether it is counted now.
     pub fn lose_saved(&mut self, link: &Link) -> bool {

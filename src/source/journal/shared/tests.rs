@@ -209,27 +209,76 @@ fn nothing_is_open_while_no_container_is_read_from_it() {
 
 #[test]
 fn a_container_is_told_whether_entries_after_its_place_were_removed() {
+    let of = |sequence, number| JournalPlace {
+        sequence,
+        ..place(number)
+    };
+    // Of another sequence: moved to disk with the same time, or begun anew.
+    let (moved, anew) = (of(2, 3), of(2, 9));
+    let (lost, whole, gone) = ((Some(true), 0), (Some(false), 0), (None, 1));
+    for (last, entries, (was_lost, generations)) in [
+        (place(3), vec![place(5), place(6)], lost),
+        (place(4), vec![place(5), place(6)], whole),
+        (place(5), vec![place(5), place(6)], whole),
+        // A deleted file in the middle, and another sequence in between.
+        (place(3), vec![place(2), place(3), anew, place(12)], lost),
+        (place(3), vec![place(2), place(3), anew, place(4)], whole),
+        // The next one tells.
+        (place(9), vec![place(5), place(6)], (None, 0)),
+        (place(3), vec![moved, anew], whole),
+        (place(3).before(), vec![moved, anew], whole),
+        (place(3), vec![place(2), anew], gone),
+        (of(0, 0), vec![anew], whole),
+    ] {
+        let library = Library::default();
+        let (mut journal, link) = (joined(&library), link());
+        library.0.lock().unwrap().entries = entries.clone();
+        let container = (ContainerId::from_bytes(ID), 3);
+        let mut told = None;
+        let from = (Seek::To(last), None);
+        let is_behind = |is_lost| told = Some(is_lost);
+        let progress = journal.read_own(container, from, later(), &link, is_behind, |_, _| {});
+        assert_eq!(
+            (progress, told),
+            (Progress::End, was_lost),
+            "{last:?} {entries:?}"
+        );
+        let abandoned = link.accounts.total().abandoned;
+        assert_eq!(abandoned.generations, generations, "{last:?} {entries:?}");
+    }
+}
+
+/// journald was stopped, its files were deleted, and it was started again.
+#[test]
+fn a_journal_that_is_begun_anew_after_a_container_joined_is_said_once() {
     let library = Library::default();
     let (mut journal, link) = (joined(&library), link());
-    library.0.lock().unwrap().entries = (5..=6).map(place).collect();
     let container = (ContainerId::from_bytes(ID), 3);
-    for (last, is_lost) in [(3, true), (4, false), (5, false), (9, false)] {
-        let mut was_lost = None;
-        let from = (Seek::To(place(last)), None);
-        let progress = journal.read_own(
-            container,
-            from,
-            later(),
-            &link,
-            |lost| was_lost = Some(lost),
-            |_, _| {},
-        );
-        assert_eq!(
-            (progress, was_lost),
-            (Progress::End, Some(is_lost)),
-            "{last}"
-        );
+    let from = (Seek::To(place(3)), None);
+    journal.read_own(container, from, later(), &link, |_| {}, |_, _| {});
+    assert_eq!(read(&mut journal, &link), [0; 0]);
+    for number in [9, 10] {
+        let anew = JournalPlace {
+            sequence: 2,
+            ..place(number)
+        };
+        library.0.lock().unwrap().entries.push(anew);
+        assert_eq!(read(&mut journal, &link), [number]);
+        assert_eq!(link.accounts.total().abandoned.generations, 1);
     }
+}
+
+/// What a scan had passed is not forgotten with it.
+#[test]
+fn entries_that_are_missing_after_a_failure_are_counted() {
+    let library = Library::default();
+    let (mut journal, link) = (joined(&library), link());
+    library.0.lock().unwrap().entries = (1..=3).map(place).collect();
+    assert_eq!(read(&mut journal, &link), [1, 2, 3]);
+    library.0.lock().unwrap().entries = vec![place(7)];
+    library.0.lock().unwrap().broken = 1;
+    assert_eq!(read(&mut journal, &link), [7]);
+    assert_eq!(link.accounts.total().abandoned.generations, 1);
 }
 
 /// Two journalds of a machine number their entries each for itself.

@@ -1,0 +1,72 @@
+//! Whether the numbers of rotated files say in which order they were written. dockerd renames all of
+//! them at each rotation, the oldest first; somebody else may give numbers beside it, as logrotate does
+//! without `dateext`, and people with `mv`.
+
+use std::io;
+
+use crate::format::layout::Layout;
+use crate::runtime::file::nanos_of;
+use crate::runtime::LogFiles;
+use crate::source::file::content::read_head;
+use crate::source::file::foreign::{examine, Examined, BEHIND_ALL};
+use crate::source::file::listing::renamed::most_renamed;
+use crate::source::file::listing::ListedFile;
+
+/// Whether the numbers of rotated files say nothing. Leaves out archives that are being made of the plain
+/// files beside them. `has_changed` is set if a name changed meanwhile.
+pub fn has_foreign_numbers(
+    log: &LogFiles,
+    ranked: &mut Vec<ListedFile>,
+    has_changed: &mut bool,
+) -> bool {
+    let mut settle = |answer: io::Result<bool>, or: bool| {
+        *has_changed |= matches!(&answer, Err(error) if error.kind() == io::ErrorKind::NotFound);
+        answer.unwrap_or(or)
+    };
+    let number = |file: &ListedFile| (file.rank.run, file.rank.age);
+    let mut newest = ranked.split_off(ranked.len().saturating_sub(most_renamed(log)));
+    ranked.dedup_by_key(|file| number(file));
+    let mut is_any_foreign = false;
+    newest.dedup_by(|archive, plain| {
+        let is_beside = number(archive) == number(plain);
+        let is_it = is_beside && settle(is_archive_of(archive, plain), true);
+        is_any_foreign |= is_beside && !is_it;
+        is_it
+    });
+    if log.renames_at_each_rotation() {
+        let rotated = newest.iter().filter(|file| !file.is_current());
+        let rotated: Vec<_> = rotated.collect();
+        let layout = Layout::by_name(&log.prefix);
+        is_any_foreign |= settle(are_contradicted(&rotated, layout), false);
+    }
+    ranked.append(&mut newest);
+    is_any_foreign
+}
+
+/// Whether an archive is, or is becoming, that of a plain file: it holds its beginning. Fails with
+/// `NotFound` if a name now belongs to another file.
+fn is_archive_of(archive: &ListedFile, plain: &ListedFile) -> io::Result<bool> {
+    let head = |file: &ListedFile| match read_head(&file.path, file.rank.is_gzip)? {
+        (now, head) if now == file.id => Ok(head),
+        _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+    };
+    Ok(head(plain)?.starts_with(&head(archive)?))
+}
+
+/// Whether these files, the one with the highest number first, were written in another order. Both the
+/// times at which they got their names and their first entries must say so: a clock that was set back is
+/// in the entries, and the files of a copied folder all have new times.
+fn are_contradicted(files: &[&ListedFile], layout: Layout) -> io::Result<bool> {
+    let renamed = files.iter().filter_map(|file| file.path.stat().ok());
+    if renamed.map(|stat| nanos_of(stat.stx_ctime)).is_sorted() {
+        return Ok(false);
+    }
+    let mut firsts = Vec::new();
+    for file in files {
+        if let Examined::Log { first, .. } = examine(&file.path, file.id, Some(layout))? {
+            firsts.push(first);
+        }
+    }
+    firsts.retain(|first| *first != BEHIND_ALL);
+    Ok(!firsts.is_sorted())
+}
