@@ -278,6 +278,7 @@ mod tests {
                 queue_limit: 8_000_000,
                 buffered_limit: BufferedLimit::Auto,
                 held_files_limit: 1_000_000_000,
+                open_files: None,
                 refused_record_timeout: Duration::from_secs(60),
                 partial_max_size: 1_000_000,
                 tag_template: None,

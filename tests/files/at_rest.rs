@@ -118,10 +118,12 @@ fn a_log_at_rest_that_is_truncated_or_copied_and_truncated_is_read_on() {
     let (root, mut log, collector) = resting(true);
     fs::copy(&log.log, log.log.with_extension("log.1")).expect("a copy");
     super::renamed::truncate(&log.log);
+    log.open_log();
     write(&mut log, 10..15);
     all(&root, &collector, 15);
     rests(&collector);
     super::renamed::truncate(&log.log);
+    log.open_log();
     write(&mut log, 15..30);
     all(&root, &collector, 30);
 }
