@@ -22,9 +22,9 @@ use crate::telemetry::account::Account;
 use crate::telemetry::activity::Doing;
 use crate::telemetry::metrics::Survey;
 
+pub mod at_rest;
 mod end;
 mod leave;
-pub mod rest;
 
 /// A log in which something was written this long ago and that was not read since is read with a
 /// delay: more than the interval at which busy logs, and polled ones, are read.
