@@ -398,5 +398,6 @@ mod end;
 mod journaled;
 mod outside;
 pub mod place;
+mod rest;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ const PLAIN: Settings = Settings {
     small_queue: false,
     by_stream: false,
     holds_lines: false,
+    is_closed: false,
     containers: 1,
 };
 
