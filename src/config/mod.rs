@@ -71,6 +71,28 @@ impl BufferedLimit {
     }
 }
 
+/// How many files of logs may be open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenFilesLimit {
+    /// Beyond that, those are closed that were read to their end.
+    pub at_rest: usize,
+    /// Beyond that, those with unread lines as well.
+    pub unread: usize,
+}
+
+impl OpenFilesLimit {
+    /// In a process that may open `limit` files: a quarter of them, and as many as a quarter of that with
+    /// unread lines.
+    pub fn within(limit: Option<u64>) -> OpenFilesLimit {
+        let most = usize::MAX / 2;
+        let at_rest = limit.map_or(most, |limit| usize::try_from(limit / 4).unwrap_or(most));
+        OpenFilesLimit {
+            at_rest,
+            unread: at_rest + at_rest / 4,
+        }
+    }
+}
+
 /// A validated configuration. [`Config::from_lookup`] makes one; in `Config::default()` nothing
 /// is set, not even the defaults of the options.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -103,6 +125,8 @@ pub struct Config {
     pub buffered_limit: BufferedLimit,
     /// Most bytes on disk of deleted files that are not read yet.
     pub held_files_limit: usize,
+    /// Most files of logs that may be open; `None` for a share of what the process may open.
+    pub open_files: Option<OpenFilesLimit>,
     /// How long a record may be refused while others are accepted before it is given up.
     pub refused_record_timeout: Duration,
     /// Longest joined line, in bytes.
@@ -254,6 +278,7 @@ mod tests {
                 queue_limit: 8_000_000,
                 buffered_limit: BufferedLimit::Auto,
                 held_files_limit: 1_000_000_000,
+                open_files: None,
                 refused_record_timeout: Duration::from_secs(60),
                 partial_max_size: 1_000_000,
                 tag_template: None,

@@ -46,7 +46,7 @@ pub struct Container {
     /// Another folder with it, where reading goes on once everything here is read.
     next: Option<Place>,
     /// Where reading a log outside its folder stopped when it was gone.
-    stopped_at: Option<ContainerCheckpoint>,
+    stopped_at: Option<Box<ContainerCheckpoint>>,
     /// Index of the reader's root that it was found in.
     pub root: usize,
     /// Known only from the API: its folder is not visible.
@@ -398,5 +398,6 @@ mod end;
 mod journaled;
 mod outside;
 pub mod place;
+mod rest;
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,7 @@ use crate::source::container::Container;
 use crate::source::file::rotation::Start;
 use crate::source::file::tailer::Tailer;
 use crate::source::fleet::copied::Copied;
+use crate::source::fleet::descriptors::Limit;
 use crate::source::roots::Root;
 use crate::source::schedule::Schedule;
 use crate::source::services::Services;
@@ -42,6 +43,7 @@ const LOOP_INTERVAL: Duration = Duration::from_millis(200);
 
 mod copied;
 mod departed;
+mod descriptors;
 mod journaled;
 mod listed;
 mod outside;
@@ -85,6 +87,8 @@ pub struct Fleet {
     shared: HashSet<PathBuf>,
     /// Counts rescans modulo [`RESCANS_OF_WATCHED`]; selects the watched folders to recheck.
     rescans: usize,
+    /// How many files of their logs may be open.
+    limit: Limit,
 }
 
 /// How far the first look at all containers is. [`Progress::Started`] follows it.
@@ -115,6 +119,7 @@ impl Fleet {
             copied: Copied::new(),
             shared: HashSet::new(),
             rescans: 0,
+            limit: Limit::new(config.open_files),
         }
     }
 
@@ -371,13 +376,15 @@ impl Fleet {
                     .services
                     .around(key, api, turn.now, turn.schedule.cycle()),
             );
+            let has_work = container.has_work();
             // What of its log is another one's is known once all were looked into.
             let is_outside = container.outside().is_some();
             is_any_outside |= is_outside;
             let waits = is_outside && !matches!(self.first_look, FirstLook::Over);
-            if container.has_work() && !waits {
+            if has_work && !waits {
                 turn.schedule.activate(key);
             }
+            self.free_descriptors(turn.services, turn.schedule, turn.now);
             if let FirstLook::Looking(unlooked) = &mut self.first_look {
                 unlooked.remove(&key);
             }

@@ -13,6 +13,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use crate::runtime::is_on_network;
 use crate::source::file::tailer::Tailer;
 use crate::source::pace::Pace;
 use crate::source::services::Surroundings;
@@ -116,8 +117,7 @@ impl Follow {
         self.way = Way::Polled;
     }
 
-    /// Watches the files that are still written. After an error, poll.
-    pub fn watch(&mut self, tailer: &Tailer, around: &mut Surroundings<'_>) -> io::Result<()> {
+    fn watch(&mut self, tailer: &Tailer, around: &mut Surroundings<'_>) -> io::Result<()> {
         self.unwatch(around);
         let mut numbers = Vec::with_capacity(1);
         let mut watch = |file| around.watch.watch_log(around.key, file);
@@ -130,6 +130,18 @@ impl Follow {
             files: tailer.files_met(),
         };
         watched
+    }
+
+    /// Watches the files that are still written, or polls those that cannot be watched.
+    pub fn watch_or_poll(&mut self, tailer: &Tailer, around: &mut Surroundings<'_>) {
+        if tailer.written_files().any(is_on_network) {
+            return self.poll(around);
+        }
+        if let Err(error) = self.watch(tailer, around) {
+            self.poll(around);
+            let (dir, reason) = (tailer.files().dir.to_path_buf(), error.to_string());
+            around.report_refused_watch(dir, reason);
+        }
     }
 
     /// Ends the watch; the log is read at each cycle from now on.

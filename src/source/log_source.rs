@@ -266,7 +266,7 @@ impl LogSource {
         self.find_turns(about, around);
         if let Some(tailer) = self.open_tailer() {
             tailer.refresh(around.link)?;
-            return Ok(true);
+            return Ok(tailer.is_open());
         }
         let mut log = self.find_first(about);
         let places = about.runtime().logs(about.found());

@@ -174,6 +174,8 @@ impl Reader {
             pass => pass,
         };
         self.services.link.end_coalescing();
+        self.fleet
+            .free_descriptors(&mut self.services, &self.schedule, now);
         let is_behind = pass != Pass::CaughtUp || self.schedule.is_any_throttled();
         let (active, link) = (self.schedule.active(), &self.services.link);
         self.budget
@@ -216,7 +218,8 @@ impl Reader {
         let mut has_overflowed = false;
         for notice in notices {
             match notice {
-                Notice::LogTouched(key) => self.touch(key, now),
+                Notice::LogWritten(key) => self.touch(key, true, now),
+                Notice::LogTouched(key) => self.touch(key, false, now),
                 Notice::FolderChanged(key) => self.schedule.look_into(key),
                 Notice::FileMade(key, name) => {
                     if let Some(tailer) = self.fleet.tailer_mut(key) {
@@ -228,7 +231,7 @@ impl Reader {
                     has_overflowed = true;
                     for key in self.fleet.keys() {
                         self.schedule.look_into(key);
-                        self.touch(key, now);
+                        self.touch(key, false, now);
                     }
                     self.next_rescan = now;
                 }
@@ -245,10 +248,20 @@ impl Reader {
         }
     }
 
-    /// A watched log was written.
-    fn touch(&mut self, key: usize, now: Instant) {
+    /// A watched log was written, or renamed or deleted.
+    fn touch(&mut self, key: usize, is_write: bool, now: Instant) {
         if let Some(tailer) = self.fleet.tailer_mut(key) {
             tailer.is_written(!self.schedule.is_active(key), now);
+            if tailer.is_at_rest() {
+                if is_write {
+                    tailer.is_written_at_rest();
+                }
+                // At once: the queue may be full, and the file deleted before it is read. A failure
+                // shows at the read.
+                let _ = tailer.wake(&self.services.link);
+                self.fleet
+                    .free_descriptors(&mut self.services, &self.schedule, now);
+            }
         }
         self.activate(key);
     }
@@ -318,6 +331,8 @@ impl Reader {
                 .tailer()
                 .map(Tailer::slice_cost)
                 .unwrap_or_default();
+            self.fleet
+                .free_descriptors(&mut self.services, &self.schedule, now);
             if time.took(begun.map_or(cost, |begun| begun.elapsed())) {
                 // The next pass begins after the last container that had a full slice.
                 self.schedule.begin_next_at(index + 1);
@@ -350,6 +365,7 @@ impl Reader {
             self.next_dead,
             self.surveyor.next,
             self.budget.next(),
+            self.fleet.next_rest(),
             self.services.journal.retry(),
         ];
         let longest = self.schedule.sleep_after(pass, dues);

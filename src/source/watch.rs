@@ -26,7 +26,9 @@ use crate::telemetry::trouble::Trouble;
 /// What happened to a container, identified by the key it is watched under.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    /// Its watched log file was written, truncated, renamed or deleted.
+    /// Its watched log file was written or truncated.
+    LogWritten(usize),
+    /// Its watched log file was renamed or deleted.
     LogTouched(usize),
     /// An entry of its folder was added or removed.
     FolderChanged(usize),
@@ -271,11 +273,15 @@ impl Instance {
             let made = event
                 .file_name()
                 .filter(|_| event.events().contains(ReadFlags::CREATE));
+            let is_write = event.events().contains(ReadFlags::MODIFY);
             for watched in reasons {
                 if let (Watched::Folder(key), Some(name)) = (watched, made) {
                     notices.push(Notice::FileMade(*key, name.to_string_lossy().into_owned()));
                 }
-                let notice = watched.notice();
+                let notice = match watched {
+                    Watched::Log(key) if is_write => Notice::LogWritten(*key),
+                    watched => watched.notice(),
+                };
                 if notices.last() != Some(&notice) {
                     notices.push(notice);
                 }
@@ -365,7 +371,7 @@ mod tests {
             for _ in 0..10 {
                 file.write_all(b"line\n").unwrap();
             }
-            assert_eq!(taken(&mut watch), [Notice::LogTouched(3)]);
+            assert_eq!(taken(&mut watch), [Notice::LogWritten(3)]);
             assert_eq!(taken(&mut watch), []);
         }
         watch.unwatch_log(3, number);
@@ -373,7 +379,7 @@ mod tests {
         assert_eq!(taken(&mut watch), []);
         watch.watch_log(3, &file).unwrap();
         file.write_all(b"line\n").unwrap();
-        assert_eq!(taken(&mut watch), [Notice::LogTouched(3)]);
+        assert_eq!(taken(&mut watch), [Notice::LogWritten(3)]);
     }
 
     #[test]
@@ -386,11 +392,11 @@ mod tests {
         file.write_all(b"line\n").unwrap();
         assert_eq!(
             taken(&mut watch),
-            [Notice::LogTouched(3), Notice::LogTouched(4)]
+            [Notice::LogWritten(3), Notice::LogWritten(4)]
         );
         watch.unwatch_log(3, number);
         file.write_all(b"line\n").unwrap();
-        assert_eq!(taken(&mut watch), [Notice::LogTouched(4)]);
+        assert_eq!(taken(&mut watch), [Notice::LogWritten(4)]);
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 mod accounting;
 mod api;
+mod at_rest;
 mod content;
 mod copied_roots;
 mod cut;

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use test_kit::docker_root::{record, DockerRoot, LogWriter};
+use test_kit::fluent_bit::{with_each_host, FluentBit};
 use test_kit::playing_host::{texts_of, PlayingHost, Release, PATIENCE};
 use test_kit::stalling_fs::StallingFs;
 use test_kit::{holds_within, in_mount_namespace, skip};
@@ -231,6 +232,58 @@ fn a_broken_disk_is_said_once_and_positions_are_written_when_it_works_again() {
         "{}",
         exit.log
     );
+}
+
+/// As with 1,500 containers and a limit of 1024, which are its defaults in many places.
+#[test]
+fn more_exited_containers_than_descriptors_leave_the_host_its_own() {
+    let test = "faults::more_exited_containers_than_descriptors_leave_the_host_its_own";
+    with_each_host(test, |program, plugin| {
+        let root = DockerRoot::new();
+        let (exited, running, limit) = (300, 20, 160);
+        let mut logs: Vec<_> = (0..exited + running)
+            .map(|number| root.created_with_id(&format!("{number:064x}"), "web"))
+            .collect();
+        for (number, log) in logs.iter_mut().enumerate() {
+            log.write_config("web", number >= exited);
+            log.open_log();
+            log.line("hello");
+        }
+        let limited = root.path().join("limited");
+        let script = format!(
+            "#!/bin/sh\nulimit -n {limit}\nexec {} \"$@\"\n",
+            program.display()
+        );
+        std::fs::write(&limited, script).expect("a script");
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&limited, executable).expect("its permissions");
+        let config = format!(
+            "[INPUT]\n    Name container_logs\n    Runtime docker\n    Docker_Root {}\n",
+            root.path().display()
+        );
+        let mut host = FluentBit::new(&limited, Some(plugin), &config);
+        host.start().expect("Fluent Bit starts");
+        let mut lines = logs.len();
+        host.wait_until(PATIENCE, "every line", |host| host.record_count() >= lines);
+        for log in &mut logs[exited - 10..] {
+            log.line("again");
+            lines += 1;
+        }
+        host.wait_until(PATIENCE, "the later ones", |host| {
+            host.record_count() >= lines
+        });
+        let open = || {
+            let folder = format!("/proc/{}/fd", host.pid());
+            let open = std::fs::read_dir(folder).expect("its descriptors");
+            let links = open.flatten().map(|open| std::fs::read_link(open.path()));
+            let is_log = |link: &std::path::PathBuf| link.starts_with(root.path());
+            links.flatten().filter(is_log).count()
+        };
+        let is_within = || open() <= limit / 4;
+        assert!(holds_within(PATIENCE, is_within), "{} are open", open());
+        assert_eq!(host.record_count(), lines, "none is repeated");
+        host.end_in_order();
+    });
 }
 
 /// ENFILE, of a file system: see `stalling_fs.c`.

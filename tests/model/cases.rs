@@ -16,6 +16,7 @@ const PLAIN: Settings = Settings {
     small_queue: false,
     by_stream: false,
     holds_lines: false,
+    is_closed: false,
     containers: 1,
 };
 
@@ -680,4 +681,30 @@ fn a_line_behind_one_without_its_end_comes_whole_again_after_a_kill() {
         WRITE,
     ];
     passes(settings, &actions);
+}
+
+/// A log was truncated, and is empty, like those that were made after it.
+#[test]
+fn of_several_empty_files_each_may_be_written_and_none_hides_another() {
+    let settings = Settings {
+        by_logrotate: true,
+        is_dated: true,
+        ..PLAIN
+    };
+    let rename = |create| Action::Rename { c: 0, create };
+    let copy = Action::CopyTruncate {
+        c: 0,
+        looks: true,
+        late: false,
+    };
+    let begin = [WRITE, copy, rename(true)];
+    for (reopen, create) in [(false, false), (false, true), (true, false), (true, true)] {
+        let reopen: &[Action] = if reopen {
+            &[Action::Reopen { c: 0 }]
+        } else {
+            &[]
+        };
+        let rest = [rename(create), Action::Run { count: 1 }, WRITE];
+        passes(settings.clone(), &[&begin[..], reopen, &rest].concat());
+    }
 }

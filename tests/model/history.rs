@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use fluent_bit_container_logs::config::OpenFilesLimit;
 use fluent_bit_container_logs::delivery::host::embedded::Record;
 use fluent_bit_container_logs::source::reader::Pass;
 use tempfile::TempDir;
@@ -87,12 +88,23 @@ pub fn play(plan: &Plan) -> Outcome<Totals> {
 
 impl History<'_> {
     fn act(&mut self, action: &Action) -> Outcome {
+        // A file that is closed is opened again in the turn after it was written. Until then, its deletion is
+        // a loss.
+        if self.plan.settings.is_closed {
+            self.turn(Duration::from_millis(1));
+        }
         if let Action::Write { c, .. } | Action::Piece { c, .. } | Action::Abandon { c, .. } =
             *action
         {
             self.container(c).written_at = self.now;
         }
         match *action {
+            Action::Write { c, stream, lines } if self.plan.settings.is_closed => {
+                for _ in 0..lines {
+                    self.container(c).write(stream, 1);
+                    self.turn(Duration::from_millis(1));
+                }
+            }
             Action::Write { c, stream, lines } => self.container(c).write(stream, lines),
             Action::Half { c, stream, cut } => self.container(c).half(stream, cut),
             Action::Torn { c, stream, cut } => self.container(c).torn(stream, cut),
@@ -105,6 +117,8 @@ impl History<'_> {
             Action::Truncate { c } => self.container(c).truncate(),
             Action::CopyTruncate { c, looks, late } => return self.copy_truncate(c, looks, late),
             Action::Rename { c, create } => self.container(c).rename_current(create),
+            // Nobody can open what is written to it then.
+            Action::Unlink { .. } if self.plan.settings.is_closed => {}
             Action::Unlink { c } => self.container(c).unlink_current(),
             Action::Reopen { c } => self.container(c).reopen(),
             Action::Remove { c } => self.remove(c),
@@ -186,7 +200,12 @@ impl History<'_> {
         if settings.holds_lines {
             options.push(("Multiline", EVERY_LINE));
         }
-        self.instance = Some(Instance::start(&self.root(), &self.checkpoint(), &options));
+        let open_files = settings.is_closed.then_some(OpenFilesLimit {
+            at_rest: 0,
+            unread: usize::MAX,
+        });
+        let (root, db) = (self.root(), self.checkpoint());
+        self.instance = Some(Instance::start(&root, &db, &options, open_files));
         // Its first look is due at the real time.
         self.now = self.now.max(Instant::now());
     }

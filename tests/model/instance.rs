@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use fluent_bit_container_logs::config::Config;
+use fluent_bit_container_logs::config::{Config, OpenFilesLimit};
 use fluent_bit_container_logs::delivery::checkpoint::CheckpointError;
 use fluent_bit_container_logs::delivery::host::embedded::{decode_records, Record};
 use fluent_bit_container_logs::delivery::host::{AppendRefused, Host};
@@ -71,8 +71,13 @@ pub struct Instance {
 }
 
 impl Instance {
-    pub fn start(root: &Path, db: &Path, options: &[(&str, &str)]) -> Instance {
-        let config = Config::from_lookup(|name| match name {
+    pub fn start(
+        root: &Path,
+        db: &Path,
+        options: &[(&str, &str)],
+        open_files: Option<OpenFilesLimit>,
+    ) -> Instance {
+        let mut config = Config::from_lookup(|name| match name {
             "Docker_Root" => Some(root.display().to_string()),
             "DB" => Some(db.display().to_string()),
             _ => options
@@ -81,6 +86,7 @@ impl Instance {
                 .map(|(_, value)| (*value).to_owned()),
         })
         .expect("valid options");
+        config.open_files = open_files;
         // A test beside this one that starts a process has, until that runs, a
         // copy of the locked descriptor in it.
         let mut prepared = None;

@@ -59,6 +59,8 @@ pub struct Settings {
     /// Each line waits for the next one of its stream, as it does where `Multiline` is
     /// an expression; each is a record all the same.
     pub holds_lines: bool,
+    /// No descriptor is to spare: what was read to its end is closed at once.
+    pub is_closed: bool,
     pub containers: usize,
 }
 
@@ -232,6 +234,7 @@ fn settings() -> impl Strategy<Value = Settings> {
         any::<bool>(),
     );
     let holds_lines = prop_oneof![3 => Just(false), 1 => Just(true)];
+    let is_closed = prop_oneof![2 => Just(false), 1 => Just(true)];
     (
         format,
         rotation,
@@ -240,6 +243,7 @@ fn settings() -> impl Strategy<Value = Settings> {
         any::<bool>(),
         1..3usize,
         holds_lines,
+        is_closed,
     )
         .prop_map(
             |(
@@ -250,6 +254,7 @@ fn settings() -> impl Strategy<Value = Settings> {
                 by_stream,
                 containers,
                 holds_lines,
+                is_closed,
             )| {
                 let is_pod = format == Format::Pod;
                 let by_logrotate = by_logrotate && !is_pod;
@@ -267,6 +272,7 @@ fn settings() -> impl Strategy<Value = Settings> {
                     small_queue,
                     by_stream,
                     holds_lines,
+                    is_closed,
                     containers,
                 }
             },

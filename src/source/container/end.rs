@@ -2,7 +2,6 @@
 //! the container.
 
 use crate::delivery::link::Link;
-use crate::runtime::is_on_network;
 use crate::source::container::Container;
 use crate::source::file::feed::ReadContext;
 use crate::source::file::tailer::Step;
@@ -59,7 +58,7 @@ impl Container {
         }
         if self.is_gone {
             if leaves_log && !tailer.is_ended() {
-                self.stopped_at = tailer.close(context).ok();
+                self.stopped_at = tailer.close(context).ok().map(Box::new);
             }
             if let Err(error) = tailer.finish(context) {
                 self.log.report_read_failure(context.link, &error);
@@ -83,6 +82,9 @@ impl Container {
         let idle = tailer
             .grace()
             .map_or(parked, |grace| Next::At(follow.end_of(grace)));
+        if follow.is_polled() && tailer.is_at_rest() {
+            return Next::At(follow.wait_until(now + around.config.rescan_interval));
+        }
         if follow.is_polled() {
             return Next::At(follow.wait(now));
         }
@@ -93,14 +95,12 @@ impl Container {
         if !follow.is_sparse() {
             return Next::Cycle;
         }
-        if tailer.written_files().any(is_on_network) {
-            follow.poll(around);
+        // One at rest without a watch is watched once it is open.
+        if tailer.wake(context.link).is_err() {
             return Next::Cycle;
         }
-        if let Err(error) = follow.watch(tailer, around) {
-            follow.poll(around);
-            let (dir, reason) = (tailer.files().dir.to_path_buf(), error.to_string());
-            around.report_refused_watch(dir, reason);
+        follow.watch_or_poll(tailer, around);
+        if follow.is_polled() {
             return Next::Cycle;
         }
         // A write between the last read and the watch is not reported.

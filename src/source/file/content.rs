@@ -1,5 +1,7 @@
-//! The bytes of an open file of a log, whether dockerd compressed it or not.
+//! The bytes of a file of a log, whether dockerd compressed it or not. It may be closed while it is not
+//! read, to free its descriptor.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -16,52 +18,100 @@ use crate::source::file::gzip::GzipContent;
 /// nanoseconds, so equal ones at equal offsets are the same.
 pub const TAIL_BYTES: u64 = 64 * 1024;
 
-/// An open file of a log.
+thread_local! {
+    /// The reader's thread opens and closes all files of its logs.
+    static OPEN: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How many files of logs this thread has open.
+pub fn open_files() -> usize {
+    OPEN.get()
+}
+
+/// Counts an open file.
+pub struct Count(());
+
+impl Count {
+    fn new() -> Count {
+        OPEN.set(OPEN.get() + 1);
+        Count(())
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        // An instance that ends may drop its files in another thread.
+        OPEN.set(OPEN.get().saturating_sub(1));
+    }
+}
+
+/// A file of a log.
 pub enum Content {
     /// It may still be written.
-    Plain(File),
+    Plain(Option<(File, Count)>),
     /// It is complete, and read as a stream.
-    Gzip(Box<GzipContent>),
+    Gzip(Box<GzipContent>, Option<Count>),
 }
 
 impl Content {
     /// Reads `file` from its start.
     pub fn new(file: File, is_gzip: bool) -> Content {
         match is_gzip {
-            true => Content::Gzip(Box::new(GzipContent::new(file))),
-            false => Content::Plain(file),
+            true => Content::Gzip(Box::new(GzipContent::new(file)), Some(Count::new())),
+            false => Content::Plain(Some((file, Count::new()))),
+        }
+    }
+
+    /// Closes the file.
+    pub fn close(&mut self) {
+        match self {
+            Content::Plain(file) => *file = None,
+            Content::Gzip(gzip, count) => {
+                gzip.set_file(None);
+                *count = None;
+            }
+        }
+    }
+
+    /// Goes on with `file`, which is the one that was closed.
+    pub fn open_again(&mut self, file: File) {
+        match self {
+            Content::Plain(closed) => *closed = Some((file, Count::new())),
+            Content::Gzip(gzip, count) => {
+                gzip.set_file(Some(file));
+                *count = Some(Count::new());
+            }
         }
     }
 
     /// The same open file, read from its start.
     pub fn restarted(&self) -> io::Result<Content> {
-        Ok(Content::new(
-            self.file().try_clone()?,
-            self.plain().is_none(),
-        ))
+        let is_gzip = matches!(self, Content::Gzip(..));
+        Ok(Content::new(self.file()?.try_clone()?, is_gzip))
     }
 
     /// The open file.
-    pub fn file(&self) -> &File {
-        match self {
-            Content::Plain(file) => file,
-            Content::Gzip(gzip) => &gzip.file,
-        }
+    pub fn file(&self) -> io::Result<&File> {
+        let file = match self {
+            Content::Plain(file) => file.as_ref().map(|(file, _)| file),
+            Content::Gzip(gzip, _) => gzip.file().map(|file| &**file),
+        };
+        file.ok_or_else(|| io::Error::other("it is closed"))
     }
 
     /// The open file if it is not compressed.
     pub fn plain(&self) -> Option<&File> {
         match self {
-            Content::Plain(file) => Some(file),
-            Content::Gzip(_) => None,
+            Content::Plain(file) => file.as_ref().map(|(file, _)| file),
+            Content::Gzip(..) => None,
         }
     }
 
     /// Reads its current head, wherever reading is: up to [`HEAD_BYTES`].
     pub fn head(&self) -> io::Result<Vec<u8>> {
         match self {
-            Content::Plain(file) => read_plain_head(file),
-            Content::Gzip(gzip) => Ok(gzip::read_head(&gzip.file)),
+            Content::Plain(_) => read_plain_head(self.file()?),
+            Content::Gzip(gzip, _) => Ok(gzip.file().map(gzip::read_head).unwrap_or_default()),
         }
     }
 
@@ -69,15 +119,15 @@ impl Content {
     /// be those carried over. Fewer bytes than the buffer's length mean the end of the file.
     pub fn fill(&mut self, buffer: &mut [u8], from: u64) -> io::Result<usize> {
         match self {
-            Content::Plain(file) => read_up_to(file, buffer, from),
-            Content::Gzip(gzip) => Ok(gzip.fill(buffer)),
+            Content::Plain(_) => read_up_to(self.file()?, buffer, from),
+            Content::Gzip(gzip, _) => Ok(gzip.fill(buffer)),
         }
     }
 
     /// Keeps what was not handled for the next read: a decompressed stream cannot be read
     /// twice.
     pub fn carry(&mut self, bytes: &[u8]) {
-        if let Content::Gzip(gzip) = self {
+        if let Content::Gzip(gzip, _) = self {
             gzip.carried.clear();
             gzip.carried.extend_from_slice(bytes);
         }
@@ -87,7 +137,7 @@ impl Content {
     pub fn carried(&self) -> usize {
         match self {
             Content::Plain(_) => 0,
-            Content::Gzip(gzip) => gzip.carried.len(),
+            Content::Gzip(gzip, _) => gzip.carried.len(),
         }
     }
 
@@ -95,7 +145,7 @@ impl Content {
     pub fn damage(&self) -> Option<&str> {
         match self {
             Content::Plain(_) => None,
-            Content::Gzip(gzip) => gzip.damage.as_deref(),
+            Content::Gzip(gzip, _) => gzip.damage.as_deref(),
         }
     }
 

@@ -129,7 +129,7 @@ fn has_more(one: &Generation, other: &Generation, seen: u64) -> bool {
 /// on: none that can be told of files that are longer than an archive says.
 pub fn bytes_behind_archive(deleted: &Generation, archive: &Generation) -> io::Result<u64> {
     let size = deleted.read_offset() + deleted.unread();
-    let archived = u64::from(unpacked_size(archive.file())?).max(deleted.read_offset());
+    let archived = u64::from(unpacked_size(archive.file()?)?).max(deleted.read_offset());
     let is_known = u32::try_from(size).is_ok();
     Ok(size.saturating_sub(archived) * u64::from(is_known))
 }

@@ -124,7 +124,7 @@ pub fn part_of(
         _ => return Ok(Some((file, false))),
     };
     file.seek_to_end_before(common)?;
-    let last = last_time(file.file(), layout, file.read_offset())?;
+    let last = last_time(file.file()?, layout, file.read_offset())?;
     let is_it = is_begun_by_hand || last.is_some_and(|last| last != time);
     Ok(is_it.then_some((file, true)))
 }

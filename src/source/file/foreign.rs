@@ -87,7 +87,7 @@ pub fn examine(path: &SafePath, id: FileId, expected: Option<Layout>) -> io::Res
     }
     let is_gzip = magic.starts_with(GZIP);
     let first = match is_gzip {
-        true => gzip::read_first(&Arc::new(content.file().try_clone()?), FIRST_BYTES),
+        true => gzip::read_first(&Arc::new(content.file()?.try_clone()?), FIRST_BYTES),
         false => read_first(&mut content)?,
     };
     let detected = Layout::detect(&first);
@@ -105,7 +105,7 @@ pub fn examine(path: &SafePath, id: FileId, expected: Option<Layout>) -> io::Res
             is_lines: layout.is_lines(),
             is_gzip,
         },
-        None if is_gzip && gzip::is_empty(content.file()) => Examined::Other,
+        None if is_gzip && gzip::is_empty(content.file()?) => Examined::Other,
         None if is_gzip => {
             Examined::Unsupported("no log entry could be decompressed from it".to_owned())
         }

@@ -15,11 +15,13 @@ use crate::runtime::file::{bytes_on_disk, open_regular, stat_file, FileId};
 use crate::runtime::safe_path::{Base, SafePath};
 use crate::source::file::content::{self, Content};
 use crate::source::file::gaps::Missing;
+use crate::source::file::generation::closed::Closed;
 pub use crate::source::file::generation::read::Found;
 use crate::source::file::head::{fingerprint_of_unread, KnownHead};
 use crate::source::file::listing::ListedFile;
 use crate::source::file::unfinished::Unfinished;
 
+mod closed;
 mod read;
 mod seek;
 
@@ -54,6 +56,7 @@ pub struct Generation {
     pub path: PathBuf,
     base: Arc<Base>,
     content: Content,
+    closed: Option<Closed>,
     /// Known once the first bytes have been read.
     layout: Option<Layout>,
     read_offset: u64,
@@ -110,7 +113,7 @@ impl Generation {
     }
 
     fn new(path: &SafePath, number: u32, content: Content) -> io::Result<Generation> {
-        let (id, known_end) = stat_file(content.file())?;
+        let (id, known_end) = stat_file(content.file()?)?;
         Ok(Generation {
             number,
             run: 0,
@@ -119,6 +122,7 @@ impl Generation {
             path: path.to_path_buf(),
             base: Arc::clone(path.base()),
             content,
+            closed: None,
             layout: None,
             read_offset: 0,
             known_end,
@@ -174,10 +178,10 @@ impl Generation {
     pub fn unread(&self) -> u64 {
         match &self.content {
             Content::Plain(_) => self.known_end.saturating_sub(self.read_offset),
-            Content::Gzip(gzip) if gzip.is_at_end => {
+            Content::Gzip(gzip, _) if gzip.is_at_end => {
                 gzip.carried.len().saturating_sub(self.marker.len()) as u64
             }
-            Content::Gzip(_) => self.known_end,
+            Content::Gzip(..) => self.known_end,
         }
     }
 
@@ -189,8 +193,11 @@ impl Generation {
 
     /// Checks the file's size and whether it was deleted.
     pub fn survey(&mut self, now: Instant) -> io::Result<()> {
-        let (size, deleted_bytes) = bytes_on_disk(self.content.file())?;
-        if self.plain_file().is_some() {
+        let (size, deleted_bytes) = match self.content.file() {
+            Ok(file) => bytes_on_disk(file)?,
+            Err(_) => (self.size_while_closed()?, None),
+        };
+        if matches!(self.content, Content::Plain(_)) {
             // A shorter file was truncated, which the next read detects.
             self.known_end = self.known_end.max(size);
         }
@@ -264,7 +271,7 @@ impl Generation {
     }
 
     /// The open file, compressed or not.
-    pub fn file(&self) -> &File {
+    pub fn file(&self) -> io::Result<&File> {
         self.content.file()
     }
 
@@ -355,7 +362,7 @@ impl Generation {
     /// else identifies it.
     fn birth_of_log(&self, fingerprint: Fingerprint) -> u64 {
         match self.content {
-            Content::Gzip(_) if fingerprint.length > 0 => 0,
+            Content::Gzip(..) if fingerprint.length > 0 => 0,
             _ => self.id.birth,
         }
     }

@@ -29,7 +29,8 @@ pub const SEEK_BYTES: u64 = 4 << 20;
 
 /// Reads a file from its start without moving the file's own offset.
 struct FromStart {
-    file: Arc<File>,
+    /// `None` while it is closed.
+    file: Option<Arc<File>>,
     offset: u64,
     /// Behind it, reading fails.
     limit: u64,
@@ -41,7 +42,10 @@ impl Read for FromStart {
             let reason = "too much of it is empty";
             return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
         }
-        let count = self.file.read_at(buffer, self.offset)?;
+        let Some(file) = &self.file else {
+            return Err(io::Error::other("it is closed"));
+        };
+        let count = file.read_at(buffer, self.offset)?;
         self.offset += count as u64;
         Ok(count)
     }
@@ -60,7 +64,7 @@ struct Members {
 
 impl Members {
     fn of(file: &Arc<File>, most_empty: u64) -> Members {
-        let file = Arc::clone(file);
+        let file = Some(Arc::clone(file));
         Members {
             decoder: Some(GzDecoder::new(BufReader::new(FromStart {
                 file,
@@ -70,6 +74,12 @@ impl Members {
             members: 1,
             yielded: 0,
             most_empty,
+        }
+    }
+
+    fn set_file(&mut self, file: Option<Arc<File>>) {
+        if let Some(decoder) = &mut self.decoder {
+            decoder.get_mut().get_mut().file = file;
         }
     }
 }
@@ -110,8 +120,8 @@ pub fn unpacked_size(file: &File) -> io::Result<u32> {
 
 /// A compressed file being read.
 pub struct GzipContent {
-    /// The open file.
-    pub file: Arc<File>,
+    /// The open file; `None` while it is closed.
+    file: Option<Arc<File>>,
     decoder: Members,
     /// Bytes that a seek has decompressed.
     passed: u64,
@@ -129,12 +139,23 @@ impl GzipContent {
         let file = Arc::new(file);
         GzipContent {
             decoder: Members::of(&file, MOST_EMPTY),
-            file,
+            file: Some(file),
             passed: 0,
             carried: Vec::new(),
             is_at_end: false,
             damage: None,
         }
+    }
+
+    /// The open file.
+    pub fn file(&self) -> Option<&Arc<File>> {
+        self.file.as_ref()
+    }
+
+    /// Closes the file, or goes on where it was with `file`, which is the same one.
+    pub fn set_file(&mut self, file: Option<File>) {
+        self.file = file.map(Arc::new);
+        self.decoder.set_file(self.file.clone());
     }
 
     /// Fills the buffer with what was carried over and what follows. Fewer bytes than the
@@ -160,9 +181,9 @@ impl GzipContent {
     /// taken from this file, or `None` if another slice is needed to tell. If it was,
     /// [`GzipContent::carried`] holds the bytes of the checkpoint's marker.
     pub fn seek(&mut self, checkpoint: &StreamCheckpoint) -> io::Result<Option<bool>> {
-        if self.passed == 0 {
+        if let (0, Some(file)) = (self.passed, &self.file) {
             let mut head = vec![0; checkpoint.fingerprint.length as usize];
-            let is_read = read_exact(&mut Members::of(&self.file, MOST_EMPTY), &mut head)?;
+            let is_read = read_exact(&mut Members::of(file, MOST_EMPTY), &mut head)?;
             if !is_read || !checkpoint.fingerprint.matches(&head) {
                 return Ok(Some(false));
             }
@@ -242,7 +263,7 @@ mod tests {
         crate::fuzz_seeds::keep("gzip", [b"\x02", &bytes[..]].concat());
         let mut content = GzipContent::new(file.reopen().unwrap());
         assert_eq!(content.fill(&mut vec![0; 3000]), 3000);
-        assert_eq!(read_head(&content.file), text[..HEAD_BYTES]);
+        assert_eq!(read_head(content.file().unwrap()), text[..HEAD_BYTES]);
         let mut rest = vec![0; 3000];
         assert_eq!(content.fill(&mut rest), 2000, "it goes on where it was");
         assert_eq!(rest[..2000], text[3000..]);
@@ -276,7 +297,7 @@ mod tests {
             many.damage.as_deref(),
             Some("it has more than 1000 members")
         );
-        assert!(read_head(&many.file).is_empty());
+        assert!(read_head(many.file().unwrap()).is_empty());
     }
 
     /// Only so much is read of a stream that yields nothing; flushes after each line are no
@@ -299,15 +320,15 @@ mod tests {
             input.offset
         };
         assert!(read(&mut hostile.decoder) < 2 * MOST_EMPTY);
-        let mut first = Members::of(&hostile.file, MOST_EMPTY_OF_FIRST);
+        let mut first = Members::of(hostile.file().unwrap(), MOST_EMPTY_OF_FIRST);
         assert!(!read_exact(&mut first, &mut [0; 4]).unwrap());
         assert!(read(&mut first) < 2 * MOST_EMPTY_OF_FIRST);
-        assert!(read_first(&hostile.file, 4).is_empty());
+        assert!(read_first(hostile.file().unwrap(), 4).is_empty());
         let checkpoint = StreamCheckpoint {
             offset: 4,
             ..StreamCheckpoint::default()
         };
-        let mut sought = GzipContent::new(hostile.file.try_clone().unwrap());
+        let mut sought = GzipContent::new(hostile.file().unwrap().try_clone().unwrap());
         assert_eq!(sought.seek(&checkpoint).unwrap(), Some(false));
 
         // Entries that are flushed one by one.

@@ -203,7 +203,7 @@ impl Backwards {
             }
             None => {
                 let mut bytes = Vec::new();
-                let content = MultiGzDecoder::new(file.file());
+                let content = MultiGzDecoder::new(file.file()?);
                 // What a damaged file has before the damage counts.
                 let _ = read_at_most(content, MOST_UNPACKED + 1, &mut bytes);
                 let size = bytes.len() as u64;

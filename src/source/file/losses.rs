@@ -238,6 +238,11 @@ impl Losses {
         }
     }
 
+    /// Reading resumes from another position.
+    pub fn resume(&mut self) {
+        self.is_saved_gone = false;
+    }
+
     /// What was lost is reported with its cause.
     pub fn explained(&mut self) {
         self.unsaid = None;
@@ -312,10 +317,11 @@ impl Losses {
         reason: String,
     ) {
         self.abandon(bytes, 1);
+        let name = file.file().ok().and_then(last_name);
         link.report(Event::Deleted(DeletedEvent::Held {
             name: of.title(),
             short_id: self.account.short_id(),
-            path: last_name(file.file()).unwrap_or_else(|| file.path.clone()),
+            path: name.unwrap_or_else(|| file.path.clone()),
             bytes,
             reason,
         }));

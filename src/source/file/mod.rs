@@ -1,7 +1,7 @@
 //! The log of one container on disk: its files in order, and how far each has been read.
 
 mod accepted;
-mod content;
+pub(super) mod content;
 mod copies;
 mod create_counter;
 mod cut;

@@ -137,7 +137,7 @@ fn may_be_made_by_hand(path: &SafePath, run: &Run) -> bool {
         // Until its first line, a log is empty, and one that was truncated had been written to.
         return run.last.started.is_some() && is_old(id) && !is_written_since(path, id);
     }
-    let last = Generation::open(path, false).and_then(|file| time_of_last(file.file()));
+    let last = Generation::open(path, false).and_then(|file| time_of_last(file.file()?));
     last.is_ok_and(|last| last.is_some_and(|last| is_before(last, id)))
 }
 
@@ -180,7 +180,7 @@ pub fn is_begun_by_hand(file: &Generation) -> io::Result<bool> {
 /// Whether such a file has nothing that was written since it was made: whoever wrote the one before it
 /// goes on with that.
 pub fn is_unwritten(file: &Generation) -> io::Result<bool> {
-    let last = time_of_last(file.file())?;
+    let last = time_of_last(file.file()?)?;
     Ok(is_begun_by_hand(file)? && last.is_none_or(|last| is_before(last, file.id)))
 }
 

@@ -25,6 +25,7 @@ use crate::source::file::search::Search;
 pub use crate::source::file::start::Start;
 use crate::source::file::successor::{is_extract_of, successor_of};
 
+mod closed;
 mod first;
 mod held;
 
@@ -50,6 +51,8 @@ pub struct Rotation {
     pub gaps: Gaps,
     /// A file that somebody has made in the place of the one that was read before.
     pub copied: Option<Copied>,
+    /// Nothing was unread in the file of `start` when that was last looked at.
+    is_start_read: bool,
 }
 
 impl Rotation {
@@ -63,6 +66,7 @@ impl Rotation {
             creates: CreateCounter::default(),
             gaps: Gaps::default(),
             copied: None,
+            is_start_read: false,
         }
     }
 

@@ -87,7 +87,7 @@ pub fn follows(held: &Generation, mut next: Generation) -> io::Result<Option<Suc
     let head = next.head_now()?.unwrap_or_default();
     let is_alike = held.fingerprint().matches(&head);
     // A line that is longer than the head may be the first of several files.
-    let is_it = is_alike && time_of_first(held.file())? == time_of_first(next.file())?;
+    let is_it = is_alike && time_of_first(held.file()?)? == time_of_first(next.file()?)?;
     Ok(is_it.then_some(Successor::Changed(next)))
 }
 

@@ -24,6 +24,7 @@ use crate::telemetry::metrics::Survey;
 
 mod end;
 mod leave;
+pub mod rest;
 
 /// A log in which something was written this long ago and that was not read since is read with a
 /// delay: more than the interval at which busy logs, and polled ones, are read.
@@ -59,6 +60,10 @@ pub struct Tailer {
     end: Option<Timestamp>,
     /// It was read up to that.
     is_ended: bool,
+    /// A write was reported since it is at rest.
+    is_written_at_rest: bool,
+    /// A file of it was gone when it was to be read on.
+    is_resumed: bool,
 }
 
 impl Tailer {
@@ -79,6 +84,8 @@ impl Tailer {
             is_quiet: false,
             end: None,
             is_ended: false,
+            is_written_at_rest: false,
+            is_resumed: false,
         }
     }
 
@@ -168,14 +175,18 @@ impl Tailer {
 
     /// Adds the open files and lines to a survey.
     pub fn add_to(&self, survey: &mut Survey) {
-        survey.files_open += self.rotation.files.open.len() as u64;
+        let files = self.rotation.files.open.iter();
+        survey.files_open += files.filter(|file| !file.is_closed()).count() as u64;
         survey.open_lines += self.feed.assembler.open_lines();
     }
 
     /// Reads one slice and queues its records.
     pub fn read_slice(&mut self, context: &mut ReadContext<'_>) -> io::Result<Step> {
         self.cost.begin();
-        let step = self.read_on(context);
+        let step = match self.is_at_rest() && !self.may_have_news() {
+            true => Ok(Step::AtEnd { has_read: false }),
+            false => self.read_on(context),
+        };
         if let Ok(Step::AtEnd { has_read }) = step {
             let now = context.now;
             self.seen_until = now;
@@ -231,6 +242,7 @@ impl Tailer {
             }
             return Ok(Step::More);
         }
+        self.wake(link)?;
         let is_behind = context.now.duration_since(self.seen_until) > BEHIND;
         loop {
             let Some(front) = self.rotation.files.open.front_mut() else {
@@ -431,6 +443,7 @@ impl Tailer {
     /// Lists the folder and opens every file of the log that is not known yet. Cheap if
     /// nothing changed.
     pub fn refresh(&mut self, link: &Link) -> io::Result<()> {
+        self.wake(link)?;
         self.rotation.refresh(&mut self.feed, link)?;
         self.note_unread();
         Ok(())

@@ -53,7 +53,9 @@ impl LogSource {
     /// Reports and counts, at the first look, that the log was replaced while nothing was read, until
     /// the runtime writes to it. While it is read, the file that was there before is open.
     pub(super) fn look_for_replacement(&mut self, about: &Description, link: &Link) {
-        if self.places.is_compared && !self.places.is_replaced {
+        let is_resumed = |(tailer, _): (&mut Tailer, _)| tailer.take_resumed();
+        let is_compared = self.places.is_compared && !self.tailer_mut().is_some_and(is_resumed);
+        if is_compared && !self.places.is_replaced {
             return;
         }
         let was_replaced = self.places.is_replaced;

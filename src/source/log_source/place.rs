@@ -45,7 +45,7 @@ pub struct Places {
     /// The journal was read to its end, if reading was to resume there.
     pub(super) is_journal_read: bool,
     /// Those that are read in turns, until the last one begins.
-    pub(super) turns: Option<Turns>,
+    pub(super) turns: Option<Box<Turns>>,
 }
 
 impl Places {
@@ -185,7 +185,7 @@ impl LogSource {
     /// A turn of the open log ended; the next one begins. Returns whether one did.
     fn next_turn(
         &mut self,
-        mut turns: Turns,
+        mut turns: Box<Turns>,
         about: &Description,
         context: &mut ReadContext<'_>,
         around: &mut Surroundings<'_>,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use fluent_bit_container_logs::config::Config;
+use fluent_bit_container_logs::config::{Config, OpenFilesLimit};
 use fluent_bit_container_logs::delivery::host::embedded::{decode_records, Record};
 use fluent_bit_container_logs::delivery::host::{AppendRefused, Host};
 use fluent_bit_container_logs::delivery::waker::Waker;
@@ -102,8 +102,26 @@ impl Collector {
         (root, log, collector)
     }
 
+    /// As [`Collector::start`], with a limit on the files that are open.
+    pub fn start_with(
+        root: &Path,
+        options: &[(&str, &str)],
+        open_files: OpenFilesLimit,
+    ) -> Collector {
+        let started = Collector::try_start_with(root, options, Some(open_files));
+        started.expect("the instance starts")
+    }
+
     /// As [`Collector::start`], or why not.
     pub fn try_start(root: &Path, options: &[(&str, &str)]) -> Result<Collector, StartError> {
+        Collector::try_start_with(root, options, None)
+    }
+
+    fn try_start_with(
+        root: &Path,
+        options: &[(&str, &str)],
+        open_files: Option<OpenFilesLimit>,
+    ) -> Result<Collector, StartError> {
         let mut config = Config::from_lookup(|name| {
             let given = options.iter().filter(|(option, _)| *option == name);
             let given: Vec<String> = given.map(|(_, value)| (*value).to_owned()).collect();
@@ -126,6 +144,7 @@ impl Collector {
         .expect("valid options");
         // Nor of its users, or of its services.
         config.runtimes.machine = root.to_owned();
+        config.open_files = open_files;
         config.input_name = format!("input over {}", root.display());
         let plugin = Arc::new(Plugin::start_with(config, Some(library()))?);
         let kept = Arc::new(Kept::default());

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use fluent_bit_container_logs::config::OpenFilesLimit;
 use fluent_bit_container_logs::runtime::bounded_file::{read_text, FileKind};
 use fluent_bit_container_logs::runtime::file::open_regular;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
@@ -16,7 +17,7 @@ use super::containers::{Containers, State};
 use super::remedy::Place;
 use super::Finding;
 
-/// Descriptors in addition to one per log: wakers, watches, `DB`, and the host's own.
+/// Descriptors in addition to those of logs: wakers, watches, `DB`, and the host's own.
 const OTHER_DESCRIPTORS: u64 = 64;
 /// The least values to recommend for the limits.
 const MANY_WATCHES: u64 = 524_288;
@@ -166,16 +167,19 @@ fn take(watched: std::io::Result<()>, taken: usize) -> Result<usize, (usize, Wha
     }
 }
 
-/// Compares the limit on open files with the number needed.
+/// Compares the limit on open files with the number needed. Logs beyond a share of it are closed while they
+/// are not read.
 pub fn descriptors(containers: &Containers, place: &Place, findings: &mut Vec<Finding>) -> String {
     let logs = containers
         .all()
         .filter(|seen| seen.needs_api || seen.files.is_some())
         .count() as u64;
-    let needed = OTHER_DESCRIPTORS + logs;
     let Some(limit) = getrlimit(Resource::Nofile).current else {
+        let needed = OTHER_DESCRIPTORS + logs;
         return format!("about {needed} needed, no limit here");
     };
+    let most = OpenFilesLimit::within(Some(limit)).at_rest as u64;
+    let needed = OTHER_DESCRIPTORS + logs.min(most);
     if limit < needed {
         let wanted = needed.saturating_mul(2).next_power_of_two().max(1_024);
         findings.push(Finding::fatal(
@@ -184,5 +188,9 @@ pub fn descriptors(containers: &Containers, place: &Place, findings: &mut Vec<Fi
             place.for_open_files(wanted),
         ));
     }
-    format!("about {needed} needed, {limit} allowed here (ulimit -n; Fluent Bit's service has a LimitNOFILE of its own)")
+    let closed = match logs.saturating_sub(most) {
+        0 => String::new(),
+        closed => format!(" ({closed} logs are closed while nothing is written to them)"),
+    };
+    format!("about {needed} needed{closed}, {limit} allowed here (ulimit -n; Fluent Bit's service has a LimitNOFILE of its own)")
 }

@@ -26,11 +26,11 @@ impl Generation {
             return Ok(Some(is_same && checkpoint.offset == 0));
         }
         let (head, marker) = match &mut self.content {
-            Content::Plain(file) => match read_known(file, checkpoint)? {
+            Content::Plain(_) => match read_known(self.content.file()?, checkpoint)? {
                 Some(known) => known,
                 None => return Ok(Some(false)),
             },
-            Content::Gzip(gzip) => match gzip.seek(checkpoint)? {
+            Content::Gzip(gzip, _) => match gzip.seek(checkpoint)? {
                 Some(true) => (Vec::new(), gzip.carried.clone()),
                 unfinished_or_other => return Ok(unfinished_or_other),
             },
@@ -47,9 +47,9 @@ impl Generation {
     /// Whether a checkpoint taken from this file still matches its content.
     pub fn holds(&self, checkpoint: &StreamCheckpoint) -> io::Result<bool> {
         match &self.content {
-            Content::Plain(file) => Ok(read_known(file, checkpoint)?.is_some()),
+            Content::Plain(_) => Ok(read_known(self.content.file()?, checkpoint)?.is_some()),
             // A compressed file does not change.
-            Content::Gzip(_) => Ok(true),
+            Content::Gzip(..) => Ok(true),
         }
     }
 
@@ -63,7 +63,7 @@ impl Generation {
 
     /// Moves to the end of the last line that is complete in the first `size` bytes.
     pub fn seek_to_end_before(&mut self, size: u64) -> io::Result<()> {
-        let Content::Plain(file) = &self.content else {
+        let Some(file) = self.content.plain() else {
             return Ok(());
         };
         let head = self.content.head()?;

@@ -24,34 +24,44 @@ pub fn has_foreign_numbers(
         *has_changed |= matches!(&answer, Err(error) if error.kind() == io::ErrorKind::NotFound);
         answer.unwrap_or(or)
     };
+    let layout = Layout::by_name(&log.prefix);
     let number = |file: &ListedFile| (file.rank.run, file.rank.age);
     let mut newest = ranked.split_off(ranked.len().saturating_sub(most_renamed(log)));
     ranked.dedup_by_key(|file| number(file));
     let mut is_any_foreign = false;
     newest.dedup_by(|archive, plain| {
         let is_beside = number(archive) == number(plain);
-        let is_it = is_beside && settle(is_archive_of(archive, plain), true);
+        let is_it = is_beside && settle(is_archive_of(archive, plain, layout), true);
         is_any_foreign |= is_beside && !is_it;
         is_it
     });
     if log.renames_at_each_rotation() {
         let rotated = newest.iter().filter(|file| !file.is_current());
         let rotated: Vec<_> = rotated.collect();
-        let layout = Layout::by_name(&log.prefix);
         is_any_foreign |= settle(are_contradicted(&rotated, layout), false);
     }
     ranked.append(&mut newest);
     is_any_foreign
 }
 
-/// Whether an archive is, or is becoming, that of a plain file: it holds its beginning. Fails with
-/// `NotFound` if a name now belongs to another file.
-fn is_archive_of(archive: &ListedFile, plain: &ListedFile) -> io::Result<bool> {
+/// Whether an archive is, or is becoming, that of a plain file: it holds its beginning. Many begin with
+/// a hole of NULs, and are told by their first entries. Fails with `NotFound` if a name now belongs to
+/// another file.
+fn is_archive_of(archive: &ListedFile, plain: &ListedFile, layout: Layout) -> io::Result<bool> {
     let head = |file: &ListedFile| match read_head(&file.path, file.rank.is_gzip)? {
         (now, head) if now == file.id => Ok(head),
         _ => Err(io::Error::from(io::ErrorKind::NotFound)),
     };
-    Ok(head(plain)?.starts_with(&head(archive)?))
+    let begins = head(archive)?;
+    if begins.iter().any(|byte| *byte != 0) {
+        return Ok(head(plain)?.starts_with(&begins));
+    }
+    let first = |file: &ListedFile| match examine(&file.path, file.id, Some(layout))? {
+        Examined::Log { first, .. } => Ok::<_, io::Error>(Some(first)),
+        Examined::Unsupported(_) | Examined::Other => Ok(None),
+    };
+    let archived = first(archive)?;
+    Ok(archived.is_none() || archived == first(plain)?)
 }
 
 /// Whether of these files, the one with the highest number first, one was written after another that

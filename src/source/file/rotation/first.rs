@@ -87,8 +87,9 @@ impl Rotation {
         if let (Some(saved), Some(lost)) = (saved, &plan.lost) {
             self.note_lost(&saved, lost, feed, link);
         }
+        let was_read = std::mem::take(&mut self.is_start_read);
         // The file of the checkpoint is among them.
-        if let Some(lost) = plan.lost.filter(|_| unreadable.is_empty()) {
+        if let Some(lost) = plan.lost.filter(|_| unreadable.is_empty() && !was_read) {
             feed.losses.lost(lost);
             // Without a current file it may have been deleted, which the next looks tell.
             if self.log.current().is_none() || listed[last].is_current() {

@@ -305,3 +305,79 @@ fn what_is_written_between_the_copy_and_the_truncation_is_counted_as_far_as_it_w
         assert_eq!(counted, lost, "begun: {is_begun}");
     }
 }
+
+/// A log at rest, of which two lines were read.
+fn at_rest() -> World {
+    let mut world = World::new();
+    world.write(2);
+    world.tailer.refresh(&world.link).unwrap();
+    while world.read() {}
+    assert_eq!(world.tailer.may_rest(), Some(rest::Rest::Ended));
+    world.tailer.rest(Instant::now());
+    assert!(world.tailer.is_at_rest() && world.tailer.may_rest().is_none());
+    world
+}
+
+#[test]
+fn a_log_at_rest_that_is_written_and_deleted_before_it_is_opened_again_counts() {
+    for is_written in [false, true] {
+        let mut world = at_rest();
+        if is_written {
+            world.write(1);
+            // The kernel reports that before the deletion.
+            world.tailer.is_written_at_rest();
+        }
+        fs::remove_file(world.log()).unwrap();
+        world.tailer.wake(&world.link).unwrap();
+        File::create(world.log()).unwrap();
+        world.write(1);
+        world.tailer.refresh(&world.link).unwrap();
+        while world.read() {}
+        let lost = world.tailer.account().figures().abandoned.generations;
+        assert_eq!(lost, u64::from(is_written));
+        let last = if is_written { "line 3" } else { "line 2" };
+        assert_eq!(world.texts, ["line 0", "line 1", last]);
+    }
+}
+
+#[test]
+fn a_log_that_is_closed_unread_and_deleted_counts_unless_its_archive_is_there() {
+    for (is_archived, is_begun) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut world = World::new();
+        if is_begun {
+            world.write(2);
+            world.tailer.refresh(&world.link).unwrap();
+            while world.read() {}
+        }
+        world.write(2);
+        world.tailer.refresh(&world.link).unwrap();
+        world.tailer.survey(Instant::now());
+        let rests = if is_begun {
+            rest::Rest::Begun
+        } else {
+            rest::Rest::Unbegun
+        };
+        assert_eq!(world.tailer.may_rest(), Some(rests));
+        world.tailer.rest(Instant::now());
+        assert!(world.tailer.is_at_rest());
+        if is_archived {
+            fs::rename(world.log(), world.copy(Names::Numbered)).unwrap();
+            for step in [Act::CreateArchive, Act::Compress(0), Act::Compress(1)] {
+                world.does(step, Names::Numbered);
+            }
+            world.does(Act::RemoveCopy, Names::Numbered);
+        } else {
+            fs::remove_file(world.log()).unwrap();
+        }
+        File::create(world.log()).unwrap();
+        world.write(1);
+        world.tailer.refresh(&world.link).unwrap();
+        while world.read() {}
+        let lost = world.tailer.account().figures().abandoned.generations;
+        assert_eq!(lost, u64::from(!is_archived), "{is_begun}");
+        let unread = if is_begun { 2..4 } else { 0..2 };
+        let all = (0..world.written).filter(|line| is_archived || !unread.contains(line));
+        let all: Vec<String> = all.map(|line| format!("line {line}")).collect();
+        assert_eq!(world.texts, all, "{is_begun}");
+    }
+}

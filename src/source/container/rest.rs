@@ -1,0 +1,28 @@
+//! A container whose log is at rest.
+
+use std::time::{Duration, Instant};
+
+use crate::source::container::Container;
+use crate::source::file::tailer::rest::Rest;
+use crate::source::services::Surroundings;
+
+impl Container {
+    /// How well the files of its log can be closed, if any is open, and how long it has been silent.
+    pub fn may_rest(&self, now: Instant) -> Option<(Rest, Duration)> {
+        let rest = self.log.tailer()?.may_rest()?;
+        Some((rest, self.log.follow.silence(now)))
+    }
+
+    /// Closes the files of its log. One that was read to its end is watched, so that a notice opens it
+    /// again.
+    pub fn rest(&mut self, rest: Rest, around: &mut Surroundings<'_>) {
+        let Some((tailer, follow)) = self.log.tailer_mut() else {
+            return;
+        };
+        let is_read = matches!(rest, Rest::Ended | Rest::Idle);
+        if is_read && !follow.is_polled() && !follow.is_watched(tailer) {
+            follow.watch_or_poll(tailer, around);
+        }
+        tailer.rest(around.now);
+    }
+}
