@@ -17,7 +17,21 @@ cargo clippy --workspace --all-targets -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
 endef
 
-.PHONY: all check kill model picture reproducible docs dashboard deps lint-deps test-deps demo test test-runtimes bench miri fuzz sanitize soak lint clean
+# What a user needs; CONTRIBUTING.md has the rest.
+define HELP
+make             builds the plugin and tail-containers, below $(RELEASE)
+make deps        installs what that needs in addition to Rust (Debian, Ubuntu; elsewhere it says what)
+make install     installs them below PREFIX (/usr/local); make uninstall removes them
+make deb         builds a Debian package for this machine and prints its path
+make release     builds the packages and archives of a release, for x86-64 and aarch64
+make demo        shows the logs of this machine's containers, or of three simulated ones
+make check       runs the lints and the tests that need nothing installed
+make test        runs all tests, and installs what they need
+CONTRIBUTING.md has the others.
+endef
+export HELP
+
+.PHONY: all check kill model picture reproducible docs dashboard deps lint-deps test-deps demo help test test-runtimes bench miri fuzz sanitize soak lint clean
 .NOTPARALLEL:
 
 all:
@@ -28,6 +42,9 @@ all:
 # The build's requirements in addition to Rust: a C compiler, and libclang for bindgen.
 deps:
 	@scripts/deps build
+
+help:
+	@echo "$$HELP"
 
 lint-deps: deps
 	@scripts/deps lint

@@ -201,7 +201,8 @@ impl Plugin {
         if has_changed || is_time {
             self.link.buffered().bytes = host.holds();
         }
-        if has_changed {
+        let is_refresh = || lock(&self.series).needs_refresh(Instant::now());
+        if has_changed || (is_time && is_refresh()) {
             self.publish(host);
         } else if is_time {
             // The reader may be stuck; metrics that do not come from it must still be updated.

@@ -16,7 +16,7 @@
 use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::Mutex;
 
 use crate::lock::lock;
@@ -39,10 +39,19 @@ impl From<Fault> for io::Error {
     }
 }
 
-/// Number of [`Handler`]s.
-static HANDLERS: Mutex<usize> = Mutex::new(0);
-/// What was set before the first of them. Read by the handler, hence never freed, and atomic.
-static BEFORE: AtomicPtr<libc::sigaction> = AtomicPtr::new(std::ptr::null_mut());
+/// How often it is set, and what was set before.
+struct Handlers {
+    count: usize,
+    before: Option<libc::sigaction>,
+}
+
+static HANDLERS: Mutex<Handlers> = Mutex::new(Handlers {
+    count: 0,
+    before: None,
+});
+/// The action that was set before the first of them, and its flags, for the handler.
+static BEFORE: AtomicUsize = AtomicUsize::new(libc::SIG_DFL);
+static FLAGS: AtomicI32 = AtomicI32::new(0);
 /// Bytes of a page, for the handler.
 static PAGE: AtomicUsize = AtomicUsize::new(0);
 
@@ -54,13 +63,18 @@ impl Handler {
     /// Sets the handler, unless it is set.
     pub fn set() -> io::Result<Handler> {
         let mut handlers = lock(&HANDLERS);
-        if *handlers == 0 {
-            PAGE.store(page_size(), Ordering::Release);
-            let before = replace(&ours())?;
-            let kept = Box::leak(Box::new(before));
-            BEFORE.store(kept, Ordering::Release);
+        if handlers.count == 0 {
+            let before = current()?;
+            // Somebody else has restored it: it is set already.
+            if !is_ours(&before) {
+                PAGE.store(page_size(), Ordering::Release);
+                FLAGS.store(before.sa_flags, Ordering::Release);
+                BEFORE.store(before.sa_sigaction, Ordering::Release);
+                set(&ours())?;
+                handlers.before = Some(before);
+            }
         }
-        *handlers += 1;
+        handlers.count += 1;
         Ok(Handler(()))
     }
 }
@@ -68,16 +82,13 @@ impl Handler {
 impl Drop for Handler {
     fn drop(&mut self) {
         let mut handlers = lock(&HANDLERS);
-        *handlers -= 1;
-        let before = BEFORE.load(Ordering::Acquire);
-        if *handlers > 0 || before.is_null() {
+        handlers.count -= 1;
+        let Some(before) = handlers.before.filter(|_| handlers.count == 0) else {
             return;
-        }
-        // SAFETY: the pointer is of a leaked box, so it is valid for ever.
-        let before = unsafe { &*before };
+        };
         // Somebody who set another one after us restores ours, which then passes faults on.
-        if current().is_ok_and(|current| current.sa_sigaction == ours().sa_sigaction) {
-            let _ = replace(before);
+        if current().is_ok_and(|current| is_ours(&current)) {
+            let _ = set(&before);
         }
     }
 }
@@ -118,15 +129,17 @@ fn ours() -> libc::sigaction {
     action
 }
 
-fn replace(action: &libc::sigaction) -> io::Result<libc::sigaction> {
-    let mut before = MaybeUninit::uninit();
-    // SAFETY: both point to a sigaction, the second one is written.
-    let status = unsafe { libc::sigaction(libc::SIGBUS, action, before.as_mut_ptr()) };
-    if status != 0 {
-        return Err(io::Error::last_os_error());
+fn is_ours(action: &libc::sigaction) -> bool {
+    action.sa_sigaction == ours().sa_sigaction
+}
+
+fn set(action: &libc::sigaction) -> io::Result<()> {
+    // SAFETY: the first one points to a sigaction; nothing is written.
+    let status = unsafe { libc::sigaction(libc::SIGBUS, action, std::ptr::null_mut()) };
+    match status {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
-    // SAFETY: written on success.
-    Ok(unsafe { before.assume_init() })
 }
 
 fn current() -> io::Result<libc::sigaction> {
@@ -183,24 +196,22 @@ fn put_zeros(address: *mut libc::c_void) -> bool {
 /// Does what would have been done without us.
 fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let before = BEFORE.load(Ordering::Acquire);
-    // SAFETY: NULL, or of a leaked box.
-    let Some(before) = (unsafe { before.as_ref() }) else {
-        return;
-    };
-    if matches!(before.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN) {
+    if matches!(before, libc::SIG_DFL | libc::SIG_IGN) {
+        // SAFETY: a sigaction of zeros is a valid one.
+        let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+        action.sa_sigaction = before;
         // The access is repeated after the return; its fault then finds the default.
-        let _ = replace(before);
+        let _ = set(&action);
         return;
     }
-    if before.sa_flags & libc::SA_SIGINFO != 0 {
+    if FLAGS.load(Ordering::Acquire) & libc::SA_SIGINFO != 0 {
         // SAFETY: with SA_SIGINFO this is a handler with three arguments.
         let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) =
-            unsafe { std::mem::transmute(before.sa_sigaction) };
+            unsafe { std::mem::transmute(before) };
         handler(signal, info, context);
     } else {
         // SAFETY: without it, one with one argument.
-        let handler: extern "C" fn(libc::c_int) =
-            unsafe { std::mem::transmute(before.sa_sigaction) };
+        let handler: extern "C" fn(libc::c_int) = unsafe { std::mem::transmute(before) };
         handler(signal);
     }
 }

@@ -52,7 +52,8 @@ pub struct Assembler {
     file_end: Option<StreamCheckpoint>,
     /// What is dropped of each stream. While entries are held back, there is one.
     dedupe: PerStream<Option<Dedupe>>,
-    held: Option<Held>,
+    /// Boxed, since few containers have it.
+    held: Option<Box<Held>>,
     /// Bytes since the last push that are not to be delivered.
     passed_over: u64,
     cut: Paced,
@@ -327,6 +328,7 @@ impl Assembler {
                 ..StreamCheckpoint::default()
             },
             held => held
+                .as_ref()
                 .and_then(|held| held.at(stream.index()))
                 .unwrap_or(here),
         };
@@ -382,7 +384,7 @@ impl Assembler {
             // Entries being dropped by time are identified by the checkpoint that the cursor
             // was saved with; no other position identifies them.
             let is_dropped = self.dedupe[stream.index()].is_some_and(|it| it.is_dropping());
-            if is_dropped || self.held.is_some_and(|held| held.is_all()) {
+            if is_dropped || self.held.as_ref().is_some_and(|held| held.is_all()) {
                 return None;
             }
             Some(self.checkpoint(stream, here))

@@ -138,7 +138,7 @@ impl Pieces {
     /// it has the time `last` and no line feed.
     fn continues(self, first: Timestamp, last: Timestamp, ended: bool, next: Timestamp) -> bool {
         let gap = last.elapsed_until(next);
-        let is_close = || !ended && next > last && gap < PIECE_GAP;
+        let is_close = || !ended && next >= last && gap < PIECE_GAP;
         match self {
             Pieces::OfOneTime => first == next,
             Pieces::Close => first == next || is_close(),
@@ -460,6 +460,22 @@ mod tests {
         assert_eq!(joined, [whole(1, &line), whole(1, "next")]);
         let (exact, _) = lines(&[at(&full, (1, 0), false), at("", (1, 5), true)], 100_000);
         assert_eq!(exact, [whole(1, &full)]);
+    }
+
+    /// The end of the line before it was truncated away, so it looks like more of that.
+    #[test]
+    fn pieces_of_one_time_stay_together_whatever_is_before_them() {
+        let full = "x".repeat(PIECE_BYTES);
+        let (joined, _) = lines(
+            &[
+                at(&full, (1, 0), false),
+                at(&full, (1, 5), false),
+                at(&full, (1, 5), false),
+                at("end", (1, 5), true),
+            ],
+            100_000,
+        );
+        assert_eq!(joined, [whole(1, &format!("{full}{full}{full}end"))]);
     }
 
     #[test]

@@ -351,6 +351,26 @@ impl Runtime for Cri {
         }
     }
 
+    /// The kubelet removes its link with the log.
+    fn missing_log(&self, found: &Found) -> Option<SafePath> {
+        let place = Place::of(&found.origin).filter(|place| !place.is_link())?;
+        let links = self.links_of(&place)?.into_iter();
+        let logs = links.filter_map(|(_, path)| {
+            let run = place.run_of(&path)?;
+            path.ends_with(place.log(run)).then_some((run, path))
+        });
+        let (_, path) = logs.max_by_key(|(run, _)| *run)?;
+        let name = path.file_name()?.to_str()?;
+        let is_of_run = |file: &str| {
+            let rest = file.strip_prefix(name);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-', '_']))
+        };
+        let files = found.dir.open_folder().ok()?;
+        let files = files.entries(MOST_FILES_OF_CONTAINER).ok()?;
+        let is_any_there = files.names.iter().any(|(file, _)| is_of_run(file));
+        (files.failure.is_none() && !is_any_there).then(|| found.dir.join(name))
+    }
+
     /// With Docker underneath, the links lead to Docker's containers.
     fn is_configured(&self) -> bool {
         self.pod_logs != Path::new(DEFAULT_POD_LOGS)

@@ -131,6 +131,11 @@ pub trait Runtime: Send + Sync {
         LastRun::default()
     }
 
+    /// The log of the container's last run, if something says that there was one and it is not there.
+    fn missing_log(&self, _found: &Found) -> Option<SafePath> {
+        None
+    }
+
     /// Whether the container has run, or its directory does not show whether it has. Only then
     /// is a missing log worth investigating.
     fn has_run(&self, _found: &Found) -> bool {

@@ -295,6 +295,9 @@ pub const REPLACED: &str = "its log was replaced by hand while it ran, and the r
 /// The same where nothing says whether the container runs.
 pub const MAY_BE_REPLACED: &str = "its log was replaced by hand; if it ran then, which nothing says, the runtime still writes to the replaced file, which has no name any more";
 
+/// The same of one that ended or runs, and whose other files are read.
+pub const NEWEST_DELETED: &str = "the log of its last run was deleted";
+
 fn unread_without_api(facts: &Facts<'_>) -> Unread {
     match is_deleted(facts) || missing_folder(facts).is_some() {
         true => Unread::Missing,

@@ -46,7 +46,7 @@ pub struct Container {
     /// Another folder with it, where reading goes on once everything here is read.
     next: Option<Place>,
     /// Where reading a log outside its folder stopped when it was gone.
-    stopped_at: Option<ContainerCheckpoint>,
+    stopped_at: Option<Box<ContainerCheckpoint>>,
     /// Index of the reader's root that it was found in.
     pub root: usize,
     /// Known only from the API: its folder is not visible.
@@ -211,6 +211,9 @@ impl Container {
                 Some(streams) => streams.ask_again(self.about.id()),
                 None => {}
             }
+            return;
+        }
+        if self.is_gone && self.log.journaled_mut().is_some() {
             return;
         }
         self.folder

@@ -48,6 +48,7 @@ mod journaled;
 mod listed;
 mod outside;
 mod remote;
+mod rest;
 
 /// What one turn of the reader lends to the fleet.
 pub struct Turn<'a> {
@@ -230,7 +231,7 @@ impl Fleet {
         // seen again.
         if self.has_unlisted && !self.roots.iter().any(Root::hides_containers) {
             self.has_unlisted = false;
-            self.forget_unlisted(&listed, &turn.services.link);
+            self.forget_unlisted(&listed, turn);
         }
         if is_listing {
             // The checkpoint records the start only after each container has a place in it.

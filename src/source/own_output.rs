@@ -71,16 +71,20 @@ impl OwnOutput {
     /// Looks at the log of a container and reports what was found.
     pub fn look(&mut self, about: &Description, tailer: &Tailer, link: &Link, now: Instant) {
         let account = about.account();
+        let read = account.figures().read.bytes;
+        let is_to_be_reported = self.trouble.is_to_be_reported();
+        if !self.search.is_due(read, now) && !is_to_be_reported {
+            return;
+        }
         let pod = about.template().metadata.pod.as_ref();
         let mark = mark(account.known_id(), pod);
         let (Some(file), Some(mark)) = (tailer.written_files().last(), mark) else {
             return;
         };
-        let read = account.figures().read.bytes;
         let found = self.search.look(file, mark.as_bytes(), read, now);
         let (name, short_id) = account.names();
         match found {
-            Found::Nothing if self.trouble.is_to_be_reported() => {}
+            Found::Nothing if is_to_be_reported => {}
             Found::Nothing => return,
             Found::Over => {
                 let event = Event::LoopEnded { name, short_id };

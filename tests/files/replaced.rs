@@ -591,3 +591,78 @@ fn a_number_that_is_missing_of_a_pod_or_nerdctl_is_counted() {
         assert!(says(&messages, &said), "{kind:?} {messages:#?}");
     });
 }
+
+/// Nothing but the kubelet's link tells that there was another run.
+#[test]
+fn the_log_of_a_pods_last_run_that_was_deleted_is_said_counted_once_and_checked() {
+    let root = PodRoot::new();
+    let mut pod = root.container("shop", "web", "app");
+    let dir = root.path().display().to_string();
+    let db = root.path().join("positions.db").display().to_string();
+    let options = [
+        ("DB", &*db),
+        ("Runtime", "cri"),
+        ("Rescan_Interval", "50ms"),
+    ];
+    let pods = format!("Pod_Logs={}", root.pods().display());
+    let check = || {
+        let mut check = Command::new(program());
+        check.args([
+            "check",
+            "--runtime",
+            "cri",
+            "-o",
+            "Journal_Path=off",
+            "-o",
+            &pods,
+        ]);
+        page(&check.output().expect("tail-containers runs"))
+    };
+    pod.line("line 0");
+    let collector = Collector::start(Path::new(&dir), &options);
+    assert_eq!(collector.wait_texts(1), numbers(0..1));
+    stopped(collector, 0);
+    pod.line("line 1");
+    pod.restart();
+    pod.line("lost");
+    let (page, is_all_read) = check();
+    assert!(is_all_read, "{page}");
+    let lost = pod.log();
+    fs::remove_file(&lost).unwrap();
+    let (page, is_all_read) = check();
+    let found = "the log of its last run was deleted: 1.log";
+    assert!(!is_all_read && page.contains(found), "{page}");
+    let said = format!(
+        "files of its log are missing (1), the newest of them {}",
+        lost.display()
+    );
+    for start in 0..3 {
+        let collector = Collector::start(Path::new(&dir), &options);
+        collector.wait("that it is unread", |collector| {
+            collector.metric("containers_unread") == 1.0
+        });
+        if start == 0 {
+            assert_eq!(collector.wait_texts(1), ["line 1"]);
+            collector.wait("a message", |collector| collector.has_logged(&said));
+        }
+        looked_at_pod(&root, &collector, start);
+        let messages = stopped(collector, u64::from(start == 0));
+        assert_eq!(says(&messages, &said), start == 0, "{messages:#?}");
+    }
+    pod.restart();
+    pod.line("line 2");
+    let (page, is_all_read) = check();
+    assert!(is_all_read, "{page}");
+}
+
+/// Another container, which is found after the first one, has been read.
+fn looked_at_pod(root: &PodRoot, collector: &Collector, start: usize) {
+    let mut other = root.container("shop", "other", &format!("app{start}"));
+    for round in 0..3 {
+        let text = format!("round {start} {round}");
+        other.line(&text);
+        collector.wait("a round", |collector| {
+            collector.records().iter().any(|it| it.text("log") == text)
+        });
+    }
+}

@@ -653,3 +653,58 @@ fn a_log_that_was_renamed_before_its_first_line_is_read() {
         passes(settings, &[&actions[..], &rest].concat());
     }
 }
+
+/// What the first piece belongs to was truncated away with its end.
+#[test]
+fn a_line_behind_one_without_its_end_comes_whole_again_after_a_kill() {
+    let settings = Settings {
+        max_file: 3,
+        by_hand: true,
+        ..PLAIN
+    };
+    let piece = Action::Piece { c: 0, stream: 1 };
+    let lines = Action::Write {
+        c: 0,
+        stream: 0,
+        lines: 3,
+    };
+    let (truncate, kill) = (Action::Truncate { c: 0 }, Action::KillInAppend { after: 0 });
+    let actions = [
+        piece.clone(),
+        ROTATE,
+        lines.clone(),
+        truncate,
+        kill,
+        piece,
+        lines,
+        WRITE,
+        WRITE,
+    ];
+    passes(settings, &actions);
+}
+
+/// A log was truncated, and is empty, like those that were made after it.
+#[test]
+fn of_several_empty_files_each_may_be_written_and_none_hides_another() {
+    let settings = Settings {
+        by_logrotate: true,
+        is_dated: true,
+        ..PLAIN
+    };
+    let rename = |create| Action::Rename { c: 0, create };
+    let copy = Action::CopyTruncate {
+        c: 0,
+        looks: true,
+        late: false,
+    };
+    let begin = [WRITE, copy, rename(true)];
+    for (reopen, create) in [(false, false), (false, true), (true, false), (true, true)] {
+        let reopen: &[Action] = if reopen {
+            &[Action::Reopen { c: 0 }]
+        } else {
+            &[]
+        };
+        let rest = [rename(create), Action::Run { count: 1 }, WRITE];
+        passes(settings.clone(), &[&begin[..], reopen, &rest].concat());
+    }
+}

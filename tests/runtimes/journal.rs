@@ -78,7 +78,7 @@ pub fn await_entry(folder: &Path, text: &str) {
 }
 
 /// The numbers of its lines, sorted by stream only.
-fn numbers(collector: &Collector, id: &str) -> Vec<u32> {
+pub fn numbers(collector: &Collector, id: &str) -> Vec<u32> {
     let mut numbers: Vec<u32> = ["stdout", "stderr"]
         .iter()
         .flat_map(|stream| {

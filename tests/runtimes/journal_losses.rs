@@ -99,6 +99,54 @@ fn messages_that_journald_suppressed_are_counted_for_the_container_that_it_names
     assert!(missing > 500, "{missing}");
 }
 
+/// journald names the daemon's unit, and Docker's numbers, since 23, tell whose they were.
+#[test]
+fn messages_of_a_daemon_that_journald_suppressed_are_said_and_counted_by_dockers_numbers() {
+    let test = "journal_losses::messages_of_a_daemon_that_journald_suppressed_are_said_and_counted_by_dockers_numbers";
+    let Some(journald) = or_skip(test, Journald::limited()) else {
+        return;
+    };
+    let root = DockerRoot::new();
+    let (id, _container) = journaled(&root, 'a');
+    let mut dockerd = journald.writer_in("dockerd", 0, "docker.service");
+    let collector = start(&root, &journald, &[("Docker_Socket", "off")]);
+    let mut sent: u64 = 0;
+    let mut send = |count: u64| {
+        for _ in 0..count {
+            sent += 1;
+            let (text, at) = (format!("line {sent}"), u32::try_from(sent).expect("few"));
+            let ordinal = Some(("00aa", sent));
+            dockerd.docker_numbered(&id, "stdout", &text, &time(at), false, ordinal);
+        }
+        sent
+    };
+    send(1000);
+    let is_said = holds_within(PATIENCE, || {
+        send(1);
+        collector.has_logged("messages of docker.service by its rate limit")
+    });
+    // The next one is the last, and tells what is missing before it.
+    let sent = send(1);
+    dockerd.finish();
+    journald.remove_unit("docker.service");
+    assert!(is_said, "{:?}", collector.log());
+    let last = format!("line {sent}");
+    collector.wait("the last line", |collector| {
+        collector.texts().contains(&last)
+    });
+    let missing = sent - collector.count() as u64;
+    let abandoned = collector.figures().abandoned;
+    // One may be late.
+    let counted = abandoned.entries;
+    assert!(
+        missing - 1 <= counted && counted <= missing,
+        "{counted} of {missing}"
+    );
+    assert!(missing > 500 && abandoned.generations > 0, "{abandoned:?}");
+    let said = "of its entries are missing in systemd's journal";
+    assert!(collector.has_logged(said), "{:?}", collector.log());
+}
+
 #[test]
 fn the_last_lines_and_those_since_a_time_come_from_the_journal() {
     let test = "journal_losses::the_last_lines_and_those_since_a_time_come_from_the_journal";

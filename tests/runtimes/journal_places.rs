@@ -75,7 +75,7 @@ fn a_users_podman_is_read_from_the_users_journal_and_writes_no_line_of_another_o
 }
 
 /// Gives all below a folder to a user.
-fn own(folder: &Path, uid: u32) {
+pub fn own(folder: &Path, uid: u32) {
     let owner = format!("{uid}:{uid}");
     let status = std::process::Command::new("chown")
         .arg("-R")

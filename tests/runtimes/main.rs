@@ -24,6 +24,8 @@ mod journal_histories;
 mod journal_kills;
 mod journal_losses;
 mod journal_places;
+mod journal_removed;
+mod journal_rootless;
 mod journal_soak;
 mod journal_unwritten;
 mod kubernetes;

@@ -264,7 +264,7 @@ Examples:
   sudo tail-containers
       the last 10 lines of every container, then follow
   sudo tail-containers web 'shop/*' -n 100 --grep 'error|warn'
-            some of them, and only the matches in their last 100 lines
+      some of them, and only the matches in their last 100 lines
   sudo tail-containers --since 10m --include compose_project=shop
       the shop's last ten minutes, then follow
   sudo tail-containers top

@@ -10,6 +10,7 @@ pub mod fingerprint;
 mod header;
 mod inspection;
 mod journal_place;
+mod removal;
 mod shared;
 mod slot;
 mod store;

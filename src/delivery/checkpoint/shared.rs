@@ -7,11 +7,12 @@ use std::io;
 use std::sync::Mutex;
 use std::time::Instant;
 
+use crate::delivery::checkpoint::store::LEAST_ROOM;
 use crate::delivery::checkpoint::{Advance, CheckpointStore, ContainerCheckpoint};
 use crate::lock::lock;
 use crate::runtime::id::ContainerId;
 
-/// Forgotten containers that the view may keep on top of twice the store's number of entries.
+/// Forgotten containers that the view may keep, on top of an eighth of the store's number of entries.
 const MOST_FORGOTTEN: usize = 64;
 
 /// The checkpoints of all containers.
@@ -91,9 +92,14 @@ impl SharedCheckpoint {
         if view.saved.contains_key(id) {
             view.gone.insert(*id);
         }
-        if view.saved.len() > 2 * store.len() + MOST_FORGOTTEN {
+        let known = store.len();
+        if view.saved.len() > known + known / 8 + MOST_FORGOTTEN {
             view.saved.retain(|id, _| store.saved(id).is_some());
             view.gone.retain(|id| store.saved(id).is_some());
+            if view.saved.capacity() / 8 > known + LEAST_ROOM {
+                view.saved.shrink_to(known + LEAST_ROOM);
+                view.gone.shrink_to(LEAST_ROOM);
+            }
         }
         written
     }
@@ -205,5 +211,46 @@ mod tests {
         let view = lock(&shared.view);
         assert!(view.saved.len() <= MOST_FORGOTTEN + 4 && view.gone.len() <= MOST_FORGOTTEN + 4);
         assert!(view.taken_up.is_empty());
+    }
+
+    #[test]
+    fn ten_thousand_containers_that_came_and_went_leave_neither_a_large_file_nor_memory() {
+        const AT_A_TIME: u16 = 500;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("positions.db");
+        let shared = SharedCheckpoint::new(CheckpointStore::open(&path).unwrap().store);
+        let mut now = Instant::now();
+        for number in 0..10_000 {
+            shared.advance(id(number), &advance_to(7)).unwrap();
+            shared.forget(&id(number), now).unwrap();
+            if number % AT_A_TIME == AT_A_TIME - 1 {
+                now += Duration::from_secs(600);
+            }
+        }
+        let length = std::fs::metadata(&path).unwrap().len();
+        let kept = usize::from(AT_A_TIME) + 1;
+        assert!(length <= (4096 + 512 * kept) as u64, "{length} bytes");
+        assert!(lock(&shared.store).len() <= kept);
+        assert!(lock(&shared.view).saved.len() <= kept + kept / 8 + MOST_FORGOTTEN);
+    }
+
+    /// As at the end of a batch job of many containers.
+    #[test]
+    fn the_memory_of_many_containers_that_go_at_once_is_returned() {
+        let shared = SharedCheckpoint::new(CheckpointStore::in_memory());
+        let begin = Instant::now();
+        for number in 0..30_000 {
+            shared.advance(id(number), &advance_to(7)).unwrap();
+            shared.forget(&id(number), begin).unwrap();
+        }
+        let later = begin + Duration::from_secs(600);
+        shared.forget(&id(0), later).unwrap();
+        let view = lock(&shared.view);
+        let room = [
+            view.saved.capacity(),
+            view.gone.capacity(),
+            lock(&shared.store).room(),
+        ];
+        assert!(room.iter().all(|room| *room < 4 * LEAST_ROOM), "{room:?}");
     }
 }

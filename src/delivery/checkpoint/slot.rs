@@ -47,10 +47,14 @@ pub struct SlotCopy {
     pub id: ContainerId,
     /// Its checkpoint.
     pub saved: ContainerCheckpoint,
-    /// Whether it was removed, after its log had been read to the end. Releases before this one
-    /// wrote a zero.
-    pub is_gone: bool,
+    /// When it was removed, after its log had been read to the end: in seconds since 1970, or
+    /// [`GONE_SOME_TIME`].
+    pub gone: Option<u32>,
 }
+
+/// It was removed, and a release that did not write when has written that. Releases before it
+/// wrote a zero.
+pub const GONE_SOME_TIME: u32 = 1;
 
 /// What a slot holds. Short-lived, so its size does not matter.
 #[allow(clippy::large_enum_variant)]
@@ -84,7 +88,7 @@ pub fn encode(copy: &SlotCopy) -> [u8; COPY] {
         bytes.extend_from_slice(&u32::from(checkpoint.is_by_time).to_le_bytes());
         bytes.extend_from_slice(&u32::from(checkpoint.is_mid_line).to_le_bytes());
     }
-    bytes.extend_from_slice(&u32::from(copy.is_gone).to_le_bytes());
+    bytes.extend_from_slice(&copy.gone.unwrap_or(0).to_le_bytes());
     let places = copy.saved.map(|checkpoint| checkpoint.journal);
     let newest = places.into_iter().max_by_key(|place| place.received);
     let sequence = newest.map_or(0, |place| place.sequence);
@@ -113,7 +117,7 @@ fn decode_copy(bytes: &[u8]) -> Option<SlotCopy> {
     for checkpoint in &mut saved {
         *checkpoint = fields.checkpoint().filter(is_possible)?;
     }
-    let is_gone = fields.u32()? != 0;
+    let gone = Some(fields.u32()?).filter(|gone| *gone != 0);
     let of_journal = u128::from_le_bytes(*fields.take::<16>()?);
     for checkpoint in &mut saved {
         let number = fields.u64()?;
@@ -127,7 +131,7 @@ fn decode_copy(bytes: &[u8]) -> Option<SlotCopy> {
         sequence,
         id,
         saved,
-        is_gone,
+        gone,
     })
 }
 
@@ -246,7 +250,7 @@ mod tests {
             sequence,
             id: ContainerId::parse(&"0f".repeat(32)).unwrap(),
             saved: [checkpoint(10), checkpoint(20)],
-            is_gone: sequence.is_multiple_of(2),
+            gone: sequence.is_multiple_of(2).then_some(1_700_000_000),
         }
     }
 

@@ -12,12 +12,13 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::delivery::checkpoint::db_file::{
     create_locked, open_when_unlocked, Access, CheckpointError, OpenError, LOCK_PAUSE,
 };
 use crate::delivery::checkpoint::header::{self, HEADER, HEADER_USED};
+use crate::delivery::checkpoint::removal::{instant_of, time_of, FORGET_AFTER};
 use crate::delivery::checkpoint::slot::{SlotCopy, SlotState, SLOT};
 use crate::delivery::checkpoint::{db_file, slot, Advance, ContainerCheckpoint, FirstStart};
 use crate::format::position::Timestamp;
@@ -27,9 +28,8 @@ use crate::telemetry::account::wall_clock;
 /// Number of slots read at once.
 const SLOTS_AT_ONCE: usize = 128;
 
-/// How long the entry of a removed container is kept. A Docker root that is briefly unmounted
-/// comes back with all its containers.
-const FORGET_AFTER: Duration = Duration::from_secs(600);
+/// Entries for which there is room in memory at least, however few there are.
+pub(super) const LEAST_ROOM: usize = 1024;
 
 /// An opened checkpoint, and what was found.
 #[derive(Debug)]
@@ -230,12 +230,12 @@ impl CheckpointStore {
                 sequence,
                 id,
                 saved,
-                is_gone,
+                gone,
             }) => {
                 let entry = Entry {
                     sequence,
                     saved,
-                    gone_since: is_gone.then(Instant::now),
+                    gone_since: gone.map(instant_of),
                     ..Entry::new(number)
                 };
                 self.insert_newer(id, entry);
@@ -280,6 +280,12 @@ impl CheckpointStore {
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Number of entries for which there is memory.
+    #[cfg(test)]
+    pub fn room(&self) -> usize {
+        self.entries.capacity()
     }
 
     /// All containers that have an entry, and whether they are marked as removed.
@@ -385,6 +391,9 @@ impl CheckpointStore {
                 has_written = true;
             }
         }
+        if self.entries.capacity() / 8 > self.entries.len() + LEAST_ROOM {
+            self.entries.shrink_to(self.entries.len() + LEAST_ROOM);
+        }
         Ok(has_written)
     }
 
@@ -400,7 +409,7 @@ fn write_entry(file: &File, id: ContainerId, entry: &mut Entry) -> io::Result<()
         sequence,
         id,
         saved: entry.saved,
-        is_gone: entry.gone_since.is_some(),
+        gone: entry.gone_since.map(time_of),
     });
     if sequence == 1 {
         // The slot's previous content must not outlive its container.

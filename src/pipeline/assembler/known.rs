@@ -25,7 +25,7 @@ impl Assembler {
 
     /// From now on, holds these entries back: they are read again once what comes before them was.
     pub fn hold_back(&mut self, which: HoldBack) {
-        self.held = Some(Held::new(which));
+        self.held = Some(Box::new(Held::new(which)));
         let none = self.no_dedupe();
         for dedupe in &mut self.dedupe {
             *dedupe = dedupe.or(none);
@@ -39,12 +39,12 @@ impl Assembler {
 
     /// The time of the first entry that was held back.
     pub fn held_since(&self) -> Option<Timestamp> {
-        self.held.and_then(|held| held.since())
+        self.held.as_ref().and_then(|held| held.since())
     }
 
     /// What stands for a stream of which nothing is dropped.
     pub(super) fn no_dedupe(&self) -> Option<Dedupe> {
-        self.held.map(|_| Dedupe::nothing())
+        self.held.as_ref().map(|_| Dedupe::nothing())
     }
 
     /// Drops the coming entries up to the last ones taken, if they begin earlier: the next file

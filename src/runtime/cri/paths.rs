@@ -47,6 +47,11 @@ impl<'a> Place<'a> {
         })
     }
 
+    /// Whether its log is a symlink to Docker's file.
+    pub fn is_link(&self) -> bool {
+        matches!(self.kind, PlaceKind::Link { .. })
+    }
+
     /// The log of a run, below the folder of all pods.
     pub fn log(&self, run: u32) -> PathBuf {
         let Place { pod, container, .. } = self;

@@ -58,7 +58,7 @@ impl Container {
         }
         if self.is_gone {
             if leaves_log && !tailer.is_ended() {
-                self.stopped_at = tailer.close(context).ok();
+                self.stopped_at = tailer.close(context).ok().map(Box::new);
             }
             if let Err(error) = tailer.finish(context) {
                 self.log.report_read_failure(context.link, &error);

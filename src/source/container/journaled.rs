@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use crate::config::Config;
 use crate::delivery::checkpoint::JournalPlace;
 use crate::delivery::link::Link;
+use crate::runtime::log_driver::JOURNALD_DRIVER;
+use crate::runtime::metadata::ContainerMetadata;
 use crate::source::container::Container;
 use crate::source::file::feed::ReadContext;
 use crate::source::journal::scan::Scan;
@@ -76,6 +78,23 @@ impl Container {
         if let Some(journaled) = self.log.journaled_mut() {
             journaled.push(link);
         }
+    }
+
+    /// It was removed while nothing was read: reads what the journal still has of it. Returns whether it
+    /// does.
+    pub fn begin_rest(
+        &mut self,
+        metadata: ContainerMetadata,
+        around: &mut Surroundings<'_>,
+    ) -> bool {
+        self.is_gone = true;
+        self.about.set_driver(JOURNALD_DRIVER.to_owned());
+        self.set_metadata(metadata, around);
+        if self.about.is_excluded() {
+            return false;
+        }
+        self.log.go_to_journal(&self.about, around);
+        self.log.journaled_mut().is_some()
     }
 
     /// Reads what it has not taken yet; afterwards, it takes entries of the scan of all

@@ -30,7 +30,10 @@ impl Container {
 
     /// Its log, and where reading that stopped, if it is gone and others may have the log.
     pub fn stopped_at(&self) -> Option<(PathBuf, ContainerCheckpoint)> {
-        Some((self.log.files().path.to_path_buf(), self.stopped_at?))
+        Some((
+            self.log.files().path.to_path_buf(),
+            *self.stopped_at.as_deref()?,
+        ))
     }
 
     /// Whether its runtime says that it runs.

@@ -413,6 +413,23 @@ mod tests {
         }
     }
 
+    /// A writer that does not append leaves one at a truncation; it is longer than a head.
+    #[test]
+    fn an_archive_that_begins_with_a_hole_is_told_by_its_first_entry() {
+        let hole = "\0".repeat(20_000);
+        for (second, names) in [(20, 4), (10, 3)] {
+            let dir = tempfile::tempdir().unwrap();
+            let archive = gzip(&(hole.clone() + &record(second)));
+            put(dir.path(), "x-json.log.2.gz", archive);
+            put(dir.path(), "x-json.log.2", hole.clone() + &record(10));
+            put(dir.path(), "x-json.log.1", record(30));
+            put(dir.path(), "x-json.log", record(40));
+            let listed = list(&LogFiles::numbered(dir.path().join("x-json.log"))).unwrap();
+            assert_eq!(listed.files.len(), names);
+            assert_eq!(listed.files[1].rank.is_gzip, names == 4);
+        }
+    }
+
     /// The names of the files that are listed, and of those that cannot be read.
     fn names(dir: &std::path::Path) -> (Vec<String>, Vec<String>) {
         let listed = list(&LogFiles::numbered(dir.join("x-json.log"))).unwrap();
@@ -580,7 +597,7 @@ mod tests {
     }
 
     #[test]
-    fn of_empty_files_only_the_newest_may_still_be_written() {
+    fn empty_files_named_after_the_log_come_last_and_may_still_be_written() {
         let dir = tempfile::tempdir().unwrap();
         for name in ["x-json.log-20261124", "x-json.log-20261125", "something"] {
             std::fs::write(dir.path().join(name), "").unwrap();
@@ -589,7 +606,10 @@ mod tests {
         older.set_modified(std::time::UNIX_EPOCH).unwrap();
         std::fs::write(dir.path().join("x-json.log"), record(20)).unwrap();
         let (files, _) = names(dir.path());
-        assert_eq!(files, ["x-json.log-20261124", "x-json.log"]);
+        assert_eq!(
+            files,
+            ["x-json.log-20261125", "x-json.log-20261124", "x-json.log"]
+        );
     }
 
     /// A pipe would hold up the reader, and a link could lead anywhere.

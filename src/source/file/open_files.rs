@@ -88,7 +88,15 @@ impl OpenFiles {
         let mut next = successor.into_file();
         next.number = self.next_number;
         self.next_number += 1;
-        self.open.push_back(next);
+        self.add(next);
+    }
+
+    /// Adds a file that is newer than all others. Most logs have one, so there is room for no more.
+    pub fn add(&mut self, file: Generation) {
+        if self.open.is_empty() {
+            self.open.reserve_exact(1);
+        }
+        self.open.push_back(file);
     }
 
     /// The front file is read to its end, and the next one has content, of which nothing was read. Before

@@ -46,7 +46,7 @@ pub fn open_from(
             };
             if let Some(mut opened) = opened {
                 opened.number = files.next_number;
-                files.open.push_back(opened);
+                files.add(opened);
             }
         }
         files.next_number += u32::from(!is_before);

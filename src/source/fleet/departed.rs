@@ -83,11 +83,12 @@ impl Fleet {
     }
 
     /// Drops the checkpoints of containers that were removed while this process was not
-    /// running.
-    pub(super) fn forget_unlisted(&self, listed: &HashSet<ContainerId>, link: &Link) {
-        let known = link.checkpoint.containers().into_iter();
+    /// running, unless systemd's journal has more of them.
+    pub(super) fn forget_unlisted(&mut self, listed: &HashSet<ContainerId>, turn: &mut Turn<'_>) {
+        let known = turn.services.link.checkpoint.containers().into_iter();
         let removed = known.filter(|id| !listed.contains(id) && !self.keys.contains_key(id));
-        removed::forget(removed.collect(), link);
+        let removed = self.read_rests(removed.collect(), turn);
+        removed::forget(removed, &turn.services.link);
     }
 
     /// Forgets a container that is gone and read to its end. Returns the key of another one that

@@ -55,6 +55,10 @@ pub struct Scan {
     of: Option<ContainerId>,
     /// The last entry of each sequence, of all that were stepped to.
     last: Vec<JournalPlace>,
+    /// The last entry when it began at the end of the journal, by the order of their times.
+    end: Option<JournalPlace>,
+    /// A sequence was stepped to that is not the first one.
+    has_new: bool,
     /// Entries between those that were stepped to, which are not in the journal or cannot be read.
     missing: u64,
     /// The entry whose fields could not be read.
@@ -75,6 +79,8 @@ impl Scan {
         };
         journal.select(&fields)?;
         journal.seek(to)?;
+        // It is at the last entry then, if there is one.
+        let end = (to == Seek::End).then(|| journal.place().ok());
         Ok(Scan {
             journal,
             fields: Fields::default(),
@@ -82,6 +88,8 @@ impl Scan {
             is_ahead: false,
             of: of.copied(),
             last: Vec::new(),
+            end: end.flatten(),
+            has_new: false,
             missing: 0,
             failed: None,
         })
@@ -163,6 +171,8 @@ impl Scan {
         let Some(index) = self.last.iter().position(is_of) else {
             // More would be those of other machines.
             if self.last.len() < MOST_SEQUENCES {
+                let is_other = |end: &JournalPlace| end.sequence != place.sequence;
+                self.has_new |= !self.last.is_empty() || self.end.as_ref().is_some_and(is_other);
                 self.last.push(place);
             }
             return Ok(true);
@@ -207,6 +217,11 @@ impl Scan {
         }
     }
 
+    /// Whether another sequence was stepped to since the last call.
+    pub fn takes_new(&mut self) -> bool {
+        std::mem::take(&mut self.has_new)
+    }
+
     /// How many entries were not in the journal since the last call, of containers and others.
     pub fn take_missing(&mut self) -> u64 {
         std::mem::take(&mut self.missing)
@@ -225,6 +240,11 @@ impl Scan {
     /// Who sent the entry.
     pub fn sender(&self) -> &Sender {
         self.fields.sender()
+    }
+
+    /// Passes each field of the entry on.
+    pub fn visit(&mut self, visit: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        self.journal.fields(visit)
     }
 
     /// The entry at the place that the last step returned.
@@ -262,6 +282,11 @@ impl Scan {
     /// The last entry that was read.
     pub fn at(&self) -> Option<JournalPlace> {
         self.at
+    }
+
+    /// The last entry when it began at the end of the journal.
+    pub fn end(&self) -> Option<JournalPlace> {
+        self.end
     }
 
     /// The last entry of each sequence that was stepped to.

@@ -274,13 +274,13 @@ impl SharedJournal {
                 Err(error) => return self.fail(&error, link),
             };
             self.owner = Some(container);
-            match (from, covered, &mut self.all.scan) {
-                // The next entry will tell.
-                (Seek::To(place), Coverage::Unknown, Some(all)) => {
-                    all.expect_after(place);
-                    self.awaited = Some(place);
+            match (from, covered) {
+                (Seek::To(place), Coverage::Unknown | Coverage::Gone) => {
+                    self.note_coverage(covered, place, link);
+                    if let Some(all) = &mut self.all.scan {
+                        all.expect_after(place);
+                    }
                 }
-                (Seek::To(place), Coverage::Gone, _) => self.losses.begun_anew(place, link),
                 _ => is_behind(covered == Coverage::Removed),
             }
         }
@@ -350,7 +350,12 @@ impl SharedJournal {
                 // Nobody tells what changed meanwhile.
                 self.has_changed = true;
                 let to = resumed.at.map_or(from, Seek::To);
-                let mut scan = Scan::begin(self.open()?, of.as_ref(), to)?;
+                let mut journal = self.open()?;
+                if let Some(at) = resumed.at.filter(|_| of.is_none()) {
+                    let covered = coverage::after(&mut *journal, &at)?;
+                    self.note_coverage(covered, at, link);
+                }
+                let mut scan = Scan::begin(journal, of.as_ref(), to)?;
                 for end in &resumed.ends {
                     scan.expect_after(*end);
                 }

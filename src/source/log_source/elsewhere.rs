@@ -34,7 +34,14 @@ impl LogSource {
             Source::Api { begun, .. } => {
                 let streams = around.streams.as_mut();
                 let released = streams.and_then(|streams| streams.release(about.id()));
-                released.unwrap_or(**begun)
+                let mut saved = released.unwrap_or(**begun);
+                for (saved, begun) in saved.iter_mut().zip(**begun) {
+                    // It came no further than its place in the journal.
+                    if saved.cursor == begun.cursor {
+                        saved.journal = begun.journal;
+                    }
+                }
+                saved
             }
             Source::Journal { journaled, .. } => {
                 self.places.is_journal_read |= journaled.is_live;
@@ -119,7 +126,7 @@ impl LogSource {
     }
 
     /// Reads the journal from now on, unless it is read already.
-    pub(super) fn go_to_journal(&mut self, about: &Description, around: &mut Surroundings<'_>) {
+    pub fn go_to_journal(&mut self, about: &Description, around: &mut Surroundings<'_>) {
         if matches!(self.source, Source::Api { .. }) {
             self.end_elsewhere(about, around);
         }

@@ -59,6 +59,17 @@ impl LogSource {
             return;
         }
         let was_replaced = self.places.is_replaced;
+        if let Some(path) = about.runtime().missing_log(about.found()) {
+            (self.places.is_compared, self.places.is_replaced) = (true, true);
+            // While a container is removed, its log goes before the rest.
+            if was_replaced && !self.places.is_newest_lost {
+                let tailer = self.tailer_mut().map(|(tailer, _)| tailer);
+                let is_lost = tailer.is_some_and(|tailer| tailer.lose_newest(&path, link));
+                self.places.is_newest_lost = is_lost;
+            }
+            return;
+        }
+        self.places.is_newest_lost = false;
         let run = Run::of(about.runtime(), about.found());
         self.places.is_compared = !is_new(self.files());
         self.places.is_replaced = is_replaced(self.files(), &run);

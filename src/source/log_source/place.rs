@@ -38,12 +38,14 @@ pub struct Places {
     pub is_compared: bool,
     /// Its runtime writes to another file than the one that is read, which is reported.
     pub is_replaced: bool,
+    /// The newest file was deleted, and that was reported.
+    pub(super) is_newest_lost: bool,
     /// The file of the checkpoint was deleted, and that was reported.
     is_lost: bool,
     /// The journal was read to its end, if reading was to resume there.
     pub(super) is_journal_read: bool,
     /// Those that are read in turns, until the last one begins.
-    pub(super) turns: Option<Turns>,
+    pub(super) turns: Option<Box<Turns>>,
 }
 
 impl Places {
@@ -183,7 +185,7 @@ impl LogSource {
     /// A turn of the open log ended; the next one begins. Returns whether one did.
     fn next_turn(
         &mut self,
-        mut turns: Turns,
+        mut turns: Box<Turns>,
         about: &Description,
         context: &mut ReadContext<'_>,
         around: &mut Surroundings<'_>,

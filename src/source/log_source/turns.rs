@@ -201,7 +201,7 @@ impl LogSource {
             let mut turns = Turns::new(log.clone(), start, others);
             if let Some(turn) = turns.next(saved) {
                 self.source = Source::of_turn(about, turn);
-                self.places.turns = Some(turns);
+                self.places.turns = Some(Box::new(turns));
                 return;
             }
         }

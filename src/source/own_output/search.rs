@@ -140,14 +140,22 @@ impl Search {
         REACT[usize::from(self.again_until.is_some())]
     }
 
+    /// Whether there is anything to look for. Of a log that is not written much, there is not.
+    pub fn is_due(&self, read: u64, now: Instant) -> bool {
+        match self.state {
+            State::Watching { next, .. } => {
+                let is_time = next.is_none_or(|next| now >= next);
+                is_time && read.saturating_sub(self.read) >= LOOK_BYTES
+            }
+            _ => true,
+        }
+    }
+
     /// Looks at a log, of which `read` bytes were read so far; `mark` is the container's id, or
     /// the uid of its pod. `file` is the newest one.
     pub fn look(&mut self, file: &File, mark: &[u8], read: u64, now: Instant) -> Found {
-        if let State::Watching { next, .. } = self.state {
-            let is_due = next.is_none_or(|next| now >= next);
-            if !is_due || read.saturating_sub(self.read) < LOOK_BYTES {
-                return Found::Nothing;
-            }
+        if !self.is_due(read, now) {
+            return Found::Nothing;
         }
         let Some(mut end) = End::of(file) else {
             return Found::Nothing;

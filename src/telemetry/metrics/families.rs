@@ -1,15 +1,12 @@
 //! All metrics, in two tables: those of the instance, and those per container.
 
-use crate::format::position::Timestamp;
 use crate::telemetry::account::wall_clock;
 use crate::telemetry::build_info;
+use crate::telemetry::metrics::figures::FIGURES;
 use crate::telemetry::metrics::latency::BOUNDS;
 use crate::telemetry::metrics::{
     Count, Family, Kind, Reading, Sample, Shown, SourceKind, Sources, Unread, Value,
 };
-use figures::{FigureMetric, FIGURES};
-
-mod figures;
 
 /// A metric of the instance.
 struct InstanceMetric {
@@ -231,22 +228,21 @@ pub fn read_instance(sources: &Sources<'_>) -> Vec<Reading> {
     totals.chain(instance).collect()
 }
 
-/// Reads the metrics with one series per container. Nothing of a container that is gone is
-/// pending, so its gauges end at 0.
-pub(crate) fn read_containers(shown: &[Shown], now: Timestamp) -> Vec<Reading> {
-    let read = |metric: &'static FigureMetric| {
-        let family = &metric.of_container;
-        let samples = shown.iter().map(|shown| Sample {
-            labels: shown.labels.clone(),
-            value: Value::Number(match family.kind {
-                Kind::Gauge if shown.has_ended => 0.0,
-                _ => (metric.value)(&shown.figures, now),
-            }),
-        });
-        Reading {
-            family,
-            samples: samples.collect(),
-        }
+/// Reads the metrics with one series per container, as far as they are to be published.
+pub(crate) fn read_containers(shown: &[Shown]) -> Vec<Reading> {
+    let read = |index: usize, family: &'static Family| {
+        let sample = |shown: &Shown| {
+            let value = (*shown.values.get(index)?)?;
+            let labels = shown.labels.to_vec();
+            let value = Value::Number(value);
+            Some(Sample { labels, value })
+        };
+        let samples = shown.iter().filter_map(sample).collect();
+        Reading { family, samples }
     };
-    FIGURES.iter().map(read).collect()
+    let families = FIGURES.iter().map(|metric| &metric.of_container);
+    families
+        .enumerate()
+        .map(|(index, family)| read(index, family))
+        .collect()
 }

@@ -6,6 +6,7 @@
 
 mod buffered;
 mod families;
+mod figures;
 mod health;
 mod latency;
 mod series;
@@ -101,11 +102,13 @@ pub struct Sources<'a> {
     pub buffered: Buffered,
 }
 
-/// Reads all metrics. `series` decides which containers have series of their own, at most
-/// `most` at a time, and as many again where data was lost.
+/// Reads all metrics of the instance, and what is to be published of those of containers. `series`
+/// decides which containers have series of their own, at most `most` at a time, and as many again
+/// where data was lost.
 pub fn read(sources: &Sources<'_>, series: &mut ContainerSeries, most: usize) -> Vec<Reading> {
-    let shown = series.show(sources.accounts.all(), most, Instant::now());
+    let now = (Instant::now(), wall_clock());
+    let shown = series.show(sources.accounts.all(), most, now);
     let mut readings = read_instance(sources);
-    readings.extend(families::read_containers(&shown, wall_clock()));
+    readings.extend(families::read_containers(&shown));
     readings
 }

@@ -10,13 +10,21 @@
 //! The budget goes to the containers that matter: the first ones immediately, later ones once
 //! they have existed for a minute or have lost data. A job that runs for a few seconds costs
 //! nothing.
+//!
+//! The host copies and encodes every series once a second, whether somebody asks for them or not,
+//! and finds a series to be set by going through those of its metric. So a series begins with its
+//! first value other than 0 (the one of the records at once), and only what has changed is set; once
+//! a minute everything is, because outputs that send the metrics on send the time at which they were
+//! set, and receivers take what is five minutes old for gone.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::format::position::Timestamp;
 use crate::runtime::id::ContainerId;
-use crate::telemetry::account::{About, Account, Figures};
+use crate::telemetry::account::{About, Account};
+use crate::telemetry::metrics::figures::{values, Values};
 use crate::telemetry::throttle::Once;
 
 /// Number of containers that ever get series, as a multiple of those that may have them at a
@@ -26,61 +34,107 @@ const TURNOVER: usize = 10;
 /// How long a container must have existed to get series once the initial ones are used up.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
 
-/// The figures of one container and the labels of its series.
+/// After this time, what has not changed is published as well.
+const REFRESH: Duration = Duration::from_secs(60);
+
+/// What is to be published of one container, and the labels of its series.
 #[derive(Debug, Clone)]
 pub struct Shown {
     /// Name and short id, of a pod's container that of the run with which the series began.
-    pub labels: Vec<String>,
-    /// The container's figures.
-    pub figures: Figures,
+    pub labels: Labels,
+    /// The value of each metric that is to be set.
+    pub values: Values<Option<f64>>,
     /// Whether these are the last values: the container is gone or was renamed.
     pub has_ended: bool,
+}
+
+/// Shared by all series of a container.
+type Labels = Arc<[String]>;
+
+/// The series of one container.
+#[derive(Debug)]
+struct Series {
+    labels: Labels,
+    account: Arc<Account>,
+    /// The value of each metric in the host, `None` where there is no series.
+    published: Values<Option<f64>>,
+}
+
+impl Series {
+    fn show(&mut self, now: Timestamp, has_ended: bool, is_refresh: bool) -> Shown {
+        let current = values(&self.account.figures(), now, has_ended);
+        let mut changed = [None; _];
+        let all = self.published.iter_mut().zip(current).zip(&mut changed);
+        for (index, ((published, value), changed)) in all.enumerate() {
+            let is_due = match *published {
+                Some(before) => before != value || is_refresh,
+                None => value != 0.0 || index == 0,
+            };
+            if is_due {
+                (*published, *changed) = (Some(value), Some(value));
+            }
+        }
+        Shown {
+            labels: Arc::clone(&self.labels),
+            values: changed,
+            has_ended,
+        }
+    }
 }
 
 /// The containers that have series, and the budget spent on them.
 #[derive(Debug, Default)]
 pub struct ContainerSeries {
-    live: BTreeMap<ContainerId, (Vec<String>, Arc<Account>)>,
+    live: BTreeMap<ContainerId, Series>,
+    /// When everything was last published.
+    refreshed: Option<Instant>,
     /// Labels of every series ever created.
-    made: HashSet<Vec<String>>,
+    made: HashSet<Labels>,
     first_seen: HashMap<ContainerId, Instant>,
     is_exhausted: bool,
     exhaustion: Once,
 }
 
 impl ContainerSeries {
-    /// The series to publish now. `most` containers have series at a time, and as many again
-    /// that have lost data.
-    pub fn show(&mut self, accounts: Vec<Arc<Account>>, most: usize, now: Instant) -> Vec<Shown> {
+    /// What to publish now. `most` containers have series at a time, and as many again that have
+    /// lost data.
+    pub fn show(
+        &mut self,
+        accounts: Vec<Arc<Account>>,
+        most: usize,
+        (now, time): (Instant, Timestamp),
+    ) -> Vec<Shown> {
         let there: HashMap<ContainerId, &Arc<Account>> = accounts
             .iter()
             .map(|account| (*account.id(), account))
             .collect();
-        let mut shown = self.end(&there);
+        let is_refresh = self.needs_refresh(now);
+        if is_refresh {
+            self.refreshed = Some(now);
+        }
+        let mut shown = self.end(&there, time);
         self.first_seen.retain(|id, _| there.contains_key(id));
         self.admit(&accounts, most, now);
-        shown.extend(self.live.values().map(|(labels, account)| Shown {
-            labels: labels.clone(),
-            figures: account.figures(),
-            has_ended: false,
-        }));
+        let live = self.live.values_mut();
+        shown.extend(live.map(|series| series.show(time, false, is_refresh)));
         shown
     }
 
-    /// Removes containers that are gone or renamed; returns their last figures.
-    fn end(&mut self, there: &HashMap<ContainerId, &Arc<Account>>) -> Vec<Shown> {
+    /// Whether everything is to be published, though nothing may have changed.
+    pub fn needs_refresh(&self, now: Instant) -> bool {
+        self.refreshed
+            .is_none_or(|refreshed| now.duration_since(refreshed) >= REFRESH)
+    }
+
+    /// Removes containers that are gone or renamed; returns their last values.
+    fn end(&mut self, there: &HashMap<ContainerId, &Arc<Account>>, time: Timestamp) -> Vec<Shown> {
         let mut ended = Vec::new();
-        self.live.retain(|id, (labels, account)| {
-            let goes_on = there
-                .get(id)
-                .is_some_and(|now| Arc::ptr_eq(now, account) && still_fit(labels, now));
+        self.live.retain(|id, series| {
+            let goes_on = there.get(id).is_some_and(|now| {
+                Arc::ptr_eq(now, &series.account) && still_fit(&series.labels, now)
+            });
             if !goes_on {
-                let (labels, figures) = (std::mem::take(labels), account.figures());
-                ended.push(Shown {
-                    labels,
-                    figures,
-                    has_ended: true,
-                });
+                ended.push(series.show(time, true, false));
             }
             goes_on
         });
@@ -113,14 +167,21 @@ impl ContainerSeries {
             if self.live.len() >= room || (is_whole && !has_settled) {
                 continue;
             }
-            let labels = labels_of(account);
+            let labels: Labels = labels_of(account).into();
             let is_new = !self.made.contains(&labels);
             if is_new && self.made.len() >= most.saturating_mul(TURNOVER) {
                 self.is_exhausted = true;
                 continue;
             }
-            self.made.insert(labels.clone());
-            self.live.insert(id, (labels, Arc::clone(account)));
+            self.made.insert(Arc::clone(&labels));
+            // What the host has of a container that was there before is not known any more.
+            let published = if is_new { None } else { Some(f64::NAN) };
+            let series = Series {
+                labels,
+                account: Arc::clone(account),
+                published: [published; _],
+            };
+            self.live.insert(id, series);
         }
     }
 
@@ -137,17 +198,6 @@ impl ContainerSeries {
         self.is_exhausted.then_some(self.made.len())
     }
 }
-
-/// Labels of a container's series. The id comes last and has twelve characters, or none while it is
-/// unknown, because cmetrics looks up series by a hash of the concatenated values.
-pub const CONTAINER_LABELS: &[&str] = &[
-    "container_name",
-    "namespace",
-    "pod",
-    "container",
-    "image",
-    "container_id",
-];
 
 /// The values of `CONTAINER_LABELS`. The id, the last one, is empty while it is unknown.
 fn labels_of(account: &Account) -> Vec<String> {
@@ -177,6 +227,7 @@ mod tests {
     use crate::runtime::metadata::ContainerMetadata;
     use crate::runtime::Pod;
     use crate::telemetry::account::{Abandoned, Accounts};
+    use crate::telemetry::metrics::figures::FIGURES;
 
     fn id(number: u8) -> ContainerId {
         ContainerId::from_bytes([number; 32])
@@ -186,6 +237,11 @@ mod tests {
         let account = accounts.open(id(number));
         account.set_name(&format!("c{number}"));
         account
+    }
+
+    /// At this moment, whatever it is by the clock on the wall.
+    fn at(now: Instant) -> (Instant, Timestamp) {
+        (now, Timestamp::default())
     }
 
     fn names(shown: &[Shown], has_ended: bool) -> Vec<String> {
@@ -207,18 +263,18 @@ mod tests {
         );
         let _held: Vec<_> = (1..=3).map(|number| open(&accounts, number)).collect();
         assert_eq!(
-            names(&series.show(accounts.all(), 2, now), false),
+            names(&series.show(accounts.all(), 2, at(now)), false),
             ["c1", "c2"]
         );
         accounts.close(&id(1));
-        let shown = series.show(accounts.all(), 2, now);
+        let shown = series.show(accounts.all(), 2, at(now));
         assert_eq!(
             (names(&shown, true), names(&shown, false)),
             (vec!["c1".to_owned()], vec!["c2".to_owned()])
         );
         // The third had not existed long enough until now.
         let later = now + SETTLED_AFTER;
-        let shown = series.show(accounts.all(), 2, later);
+        let shown = series.show(accounts.all(), 2, at(later));
         assert_eq!(
             (names(&shown, true).len(), names(&shown, false)),
             (0, vec!["c2".to_owned(), "c3".to_owned()])
@@ -236,7 +292,7 @@ mod tests {
         let account = open(&accounts, 1);
         let mut labels = |id: Option<ContainerId>| {
             account.set_names("shop/web-1/app", id);
-            let shown = series.show(accounts.all(), 3, now);
+            let shown = series.show(accounts.all(), 3, at(now));
             let live = shown.into_iter().filter(|one| !one.has_ended);
             live.filter_map(|one| one.labels.last().cloned())
                 .collect::<Vec<_>>()
@@ -274,8 +330,8 @@ mod tests {
             ..ContainerMetadata::default()
         };
         let _held = [described(1, &docker), described(2, &of_pod)];
-        let shown = series.show(accounts.all(), 9, Instant::now());
-        let mut labels: Vec<Vec<String>> = shown.into_iter().map(|one| one.labels).collect();
+        let shown = series.show(accounts.all(), 9, at(Instant::now()));
+        let mut labels: Vec<Vec<String>> = shown.iter().map(|one| one.labels.to_vec()).collect();
         labels.sort();
         assert_eq!(
             labels,
@@ -301,7 +357,7 @@ mod tests {
             Instant::now(),
         );
         let held: Vec<_> = (1..=4).map(|number| open(&accounts, number)).collect();
-        series.show(accounts.all(), 1, now);
+        series.show(accounts.all(), 1, at(now));
         for account in &held[1..] {
             account.abandon(Abandoned {
                 entries: 0,
@@ -310,16 +366,16 @@ mod tests {
             });
         }
         assert_eq!(
-            names(&series.show(accounts.all(), 1, now), false),
+            names(&series.show(accounts.all(), 1, at(now)), false),
             ["c1", "c2"],
             "twice as many, no more"
         );
         assert_eq!(
-            names(&series.show(accounts.all(), 0, now), false),
+            names(&series.show(accounts.all(), 0, at(now)), false),
             ["c1", "c2"]
         );
         assert!(ContainerSeries::default()
-            .show(accounts.all(), 0, now)
+            .show(accounts.all(), 0, at(now))
             .is_empty());
     }
 
@@ -333,9 +389,9 @@ mod tests {
         let account = open(&accounts, 1);
         for round in 0..30 {
             account.set_name(&format!("name-{round}"));
-            series.show(accounts.all(), 1, now);
+            series.show(accounts.all(), 1, at(now));
             now += SETTLED_AFTER;
-            series.show(accounts.all(), 1, now);
+            series.show(accounts.all(), 1, at(now));
         }
         assert_eq!(
             (series.made.len(), series.exhausted()),
@@ -353,7 +409,7 @@ mod tests {
         // A container that had these series before gets them again.
         account.set_name("name-0");
         assert_eq!(
-            names(&series.show(accounts.all(), 1, now), false),
+            names(&series.show(accounts.all(), 1, at(now)), false),
             ["name-0"]
         );
     }
@@ -370,11 +426,60 @@ mod tests {
             series.show(
                 accounts.all(),
                 3,
-                now + Duration::from_secs(u64::from(number)),
+                at(now + Duration::from_secs(u64::from(number))),
             );
             accounts.close(&id(number));
         }
         assert_eq!((series.made.len(), series.exhausted()), (3, None));
         assert!(series.first_seen.len() <= 1);
+    }
+
+    /// Which metrics of the only container shown are set, and to what.
+    fn set(shown: &[Shown]) -> Vec<(usize, f64)> {
+        let [shown] = shown else {
+            panic!("{shown:?}");
+        };
+        let all = shown.values.iter().enumerate();
+        all.filter_map(|(index, value)| Some((index, (*value)?)))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_zero_has_no_series_and_what_has_not_changed_is_set_once_a_minute() {
+        let (accounts, mut series, now) = (
+            Accounts::default(),
+            ContainerSeries::default(),
+            Instant::now(),
+        );
+        let index = |name: &str| {
+            let place = FIGURES.iter().position(|metric| metric.total.name == name);
+            place.expect("a metric")
+        };
+        let (records, files) = (index("records_total"), index("abandoned_files_total"));
+        let lose = |account: &Account| {
+            account.abandon(Abandoned {
+                generations: 1,
+                ..Abandoned::default()
+            });
+        };
+        let account = open(&accounts, 1);
+        let mut show = |seconds| {
+            let now = now + Duration::from_secs(seconds);
+            set(&series.show(accounts.all(), 2, at(now)))
+        };
+        assert_eq!(show(0), [(records, 0.0)]);
+        assert_eq!(show(1), []);
+        lose(&account);
+        assert_eq!(show(2), [(files, 1.0)]);
+        assert_eq!(show(59), []);
+        assert_eq!(show(60), [(records, 0.0), (files, 1.0)]);
+        assert_eq!(show(61), []);
+        // One that comes back begins at 0, also in the host.
+        accounts.close(&id(1));
+        assert_eq!(show(62), []);
+        let _account = open(&accounts, 1);
+        let all: Vec<_> = (0..FIGURES.len()).map(|index| (index, 0.0)).collect();
+        assert_eq!(show(63), all);
+        assert_eq!(show(64), []);
     }
 }

@@ -15,7 +15,7 @@ use fluent_bit_container_logs::ffi::journal::library;
 use fluent_bit_container_logs::plugin::{Plugin, StartError};
 use fluent_bit_container_logs::telemetry::account::{Account, Figures, Held};
 use fluent_bit_container_logs::telemetry::event::Level;
-use fluent_bit_container_logs::telemetry::metrics::{Reading, Sample, Value};
+use fluent_bit_container_logs::telemetry::metrics::{Reading, Value};
 use rustix::event::{poll, PollFd, PollFlags};
 
 use super::docker_root::{DockerRoot, LogWriter};
@@ -34,6 +34,8 @@ struct Kept {
     refusals: Mutex<usize>,
     largest: std::sync::atomic::AtomicUsize,
     allowed: Mutex<Option<usize>>,
+    /// Each metric that is a number: its series with their labels, which stay, as in Fluent Bit.
+    metrics: Mutex<BTreeMap<&'static str, BTreeMap<Vec<String>, f64>>>,
 }
 
 impl Host for Kept {
@@ -64,40 +66,16 @@ impl Host for Kept {
     fn log(&self, level: Level, message: &str) {
         self.log.lock().unwrap().push((level, message.to_owned()));
     }
-}
-
-/// Takes the metrics alone: of each that is a number, the sum over its series; and the labels.
-#[derive(Default)]
-struct Shown(
-    Mutex<BTreeMap<&'static str, f64>>,
-    Mutex<BTreeMap<&'static str, Vec<Vec<String>>>>,
-);
-
-impl Host for Shown {
-    fn append(&self, _: Option<&str>, _: usize, _: &[u8]) -> Result<(), AppendRefused> {
-        Err(AppendRefused)
-    }
-
-    fn log(&self, _: Level, _: &str) {}
 
     fn publish(&self, readings: &[Reading]) {
-        let number = |sample: &Sample| match sample.value {
-            Value::Number(number) => Some(number),
-            Value::Distribution { .. } => None,
-        };
-        let sum = |reading: &Reading| reading.samples.iter().filter_map(number).sum();
-        let sums = readings
-            .iter()
-            .map(|reading| (reading.family.name, sum(reading)));
-        self.0.lock().unwrap().extend(sums);
-        let labels_of = |reading: &Reading| {
-            let samples = reading.samples.iter();
-            samples.map(|sample| sample.labels.clone()).collect()
-        };
-        let labels = readings
-            .iter()
-            .map(|reading| (reading.family.name, labels_of(reading)));
-        self.1.lock().unwrap().extend(labels);
+        let mut metrics = self.metrics.lock().unwrap();
+        for Reading { family, samples } in readings {
+            let series = metrics.entry(family.name).or_default();
+            series.extend(samples.iter().filter_map(|sample| match sample.value {
+                Value::Number(number) => Some((sample.labels.clone(), number)),
+                Value::Distribution { .. } => None,
+            }));
+        }
     }
 }
 
@@ -266,18 +244,21 @@ impl Collector {
     /// The sum over all series of this metric, named without our prefix.
     #[track_caller]
     pub fn metric(&self, name: &str) -> f64 {
-        let shown = Shown::default();
-        self.plugin.publish(&shown);
-        let sums = shown.0.into_inner().unwrap();
-        *sums.get(name).unwrap_or_else(|| panic!("no metric {name}"))
+        self.plugin.publish(&*self.kept);
+        let metrics = self.kept.metrics.lock().unwrap();
+        let series = metrics.get(name);
+        series
+            .unwrap_or_else(|| panic!("no metric {name}"))
+            .values()
+            .sum()
     }
 
     /// The labels of each series of this metric, named without our prefix.
     pub fn labels(&self, name: &str) -> Vec<Vec<String>> {
-        let shown = Shown::default();
-        self.plugin.publish(&shown);
-        let labels = shown.1.into_inner().unwrap();
-        labels.get(name).cloned().unwrap_or_default()
+        self.plugin.publish(&*self.kept);
+        let metrics = self.kept.metrics.lock().unwrap();
+        let series = metrics.get(name);
+        series.map_or(Vec::new(), |series| series.keys().cloned().collect())
     }
 
     /// The deleted files that are held.

@@ -294,7 +294,8 @@ impl Journald {
     }
 
     fn group(&self, unit: &str) -> String {
-        format!("/sys/fs/cgroup/fbcl-{}.slice/{unit}", std::process::id())
+        // Of its own: it is removed with the last unit in it.
+        format!("/sys/fs/cgroup/fbcl-{}.slice/{unit}", self.child.id())
     }
 
     /// A command in its mount namespace, where its files are those of the machine.

@@ -8,7 +8,8 @@ use fluent_bit_container_logs::runtime::log_driver::LogDriver;
 use fluent_bit_container_logs::runtime::safe_path::SafePath;
 use fluent_bit_container_logs::runtime::{Api, LogFiles};
 use fluent_bit_container_logs::source::choose::{
-    is_deleted, kind_of, missing_folder, Choice, Facts, AWAY, MAY_BE_REPLACED, REPLACED,
+    is_deleted, kind_of, missing_folder, Choice, Facts, AWAY, MAY_BE_REPLACED, NEWEST_DELETED,
+    REPLACED,
 };
 use fluent_bit_container_logs::source::file::listing::{self, UnreadableFile};
 use fluent_bit_container_logs::source::file::replaced::{is_replaced, Run};
@@ -110,6 +111,9 @@ impl Seen {
                 let run = Run::of(facts.runtime, facts.found);
                 if is_deleted(facts) {
                     findings.push(self.deleted(AWAY.to_owned()));
+                } else if let Some(path) = facts.runtime.missing_log(facts.found) {
+                    let name = path.file_name().unwrap_or_default().to_string_lossy();
+                    findings.push(self.deleted(format!("{NEWEST_DELETED}: {name}")));
                 } else if is_replaced(files, &run) {
                     let what = match run.last.is_running {
                         Some(_) => REPLACED,

@@ -1,8 +1,10 @@
 use std::fs::OpenOptions;
+use std::time::Duration;
 
 use super::*;
 use crate::delivery::checkpoint::db_file::open_locked;
 use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker};
+use crate::delivery::checkpoint::slot::GONE_SOME_TIME;
 use crate::delivery::checkpoint::StreamCheckpoint;
 
 fn id(digit: char) -> ContainerId {
@@ -361,7 +363,7 @@ fn write_with_older_slot(path: &Path, sequence: u64) {
         sequence,
         id: id('a'),
         saved: [checkpoint(77); 2],
-        is_gone: false,
+        gone: None,
     });
     let file = OpenOptions::new().write(true).open(path).unwrap();
     file.write_all_at(&older, slot_offset(1)).unwrap();
@@ -391,6 +393,74 @@ fn a_container_that_was_read_to_its_end_and_removed_is_known_to_be_so_after_a_re
     let later = Instant::now() + 2 * FORGET_AFTER;
     store.forget(&id('c'), later).unwrap();
     assert!(store.saved(&id('a')).is_none(), "it is not kept for ever");
+}
+
+/// Otherwise the entries of all containers that go would add up where Fluent Bit is reloaded more often
+/// than they are forgotten.
+#[test]
+fn the_time_for_which_a_removed_container_is_kept_goes_on_over_restarts() {
+    let (_dir, path) = db();
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    let now = u32::try_from(wall_clock().seconds).unwrap();
+    let kept = u32::try_from(FORGET_AFTER.as_secs()).unwrap();
+    let is_forgotten = [
+        ('a', now, false),
+        ('b', now - kept + 60, false),
+        ('c', now - kept, true),
+        ('d', 1_700_000_000, true),
+        // The clock was set back since, or an earlier release did not write when.
+        ('e', now + 3600, false),
+        ('f', GONE_SOME_TIME, false),
+    ];
+    for (digit, ..) in is_forgotten {
+        store
+            .advance(id(digit), &[Some(checkpoint(5)), None])
+            .unwrap();
+    }
+    drop(store);
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    for (number, (digit, gone, _)) in is_forgotten.into_iter().enumerate() {
+        let copy = slot::encode(&SlotCopy {
+            sequence: 2,
+            id: id(digit),
+            saved: [checkpoint(5); 2],
+            gone: Some(gone),
+        });
+        file.write_all_at(&copy, slot_offset(number)).unwrap();
+    }
+    drop(file);
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    assert_eq!(store.containers(), []);
+    assert_eq!(store.len(), 6, "any of them may have come back");
+    store.forget(&id('0'), Instant::now()).unwrap();
+    for (digit, gone, is_forgotten) in is_forgotten {
+        assert_eq!(store.saved(&id(digit)).is_none(), is_forgotten, "{gone}");
+    }
+    store
+        .forget(&id('0'), Instant::now() + FORGET_AFTER)
+        .unwrap();
+    assert_eq!(store.len(), 0);
+}
+
+#[test]
+fn when_a_container_went_is_written() {
+    let (_dir, path) = db();
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    store
+        .advance(id('a'), &[Some(checkpoint(5)), None])
+        .unwrap();
+    let went = Instant::now().checked_sub(FORGET_AFTER / 2).unwrap();
+    store.forget(&id('a'), went).unwrap();
+    drop(store);
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    store
+        .forget(&id('0'), Instant::now() + FORGET_AFTER / 3)
+        .unwrap();
+    assert_eq!(store.len(), 1);
+    store
+        .forget(&id('0'), Instant::now() + FORGET_AFTER / 2)
+        .unwrap();
+    assert_eq!(store.len(), 0);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 use std::io;
 
 use crate::format::layout::Layout;
+use crate::format::position::Timestamp;
 use crate::runtime::file::nanos_of;
 use crate::runtime::LogFiles;
 use crate::source::file::content::read_head;
@@ -23,50 +24,66 @@ pub fn has_foreign_numbers(
         *has_changed |= matches!(&answer, Err(error) if error.kind() == io::ErrorKind::NotFound);
         answer.unwrap_or(or)
     };
+    let layout = Layout::by_name(&log.prefix);
     let number = |file: &ListedFile| (file.rank.run, file.rank.age);
     let mut newest = ranked.split_off(ranked.len().saturating_sub(most_renamed(log)));
     ranked.dedup_by_key(|file| number(file));
     let mut is_any_foreign = false;
     newest.dedup_by(|archive, plain| {
         let is_beside = number(archive) == number(plain);
-        let is_it = is_beside && settle(is_archive_of(archive, plain), true);
+        let is_it = is_beside && settle(is_archive_of(archive, plain, layout), true);
         is_any_foreign |= is_beside && !is_it;
         is_it
     });
     if log.renames_at_each_rotation() {
         let rotated = newest.iter().filter(|file| !file.is_current());
         let rotated: Vec<_> = rotated.collect();
-        let layout = Layout::by_name(&log.prefix);
         is_any_foreign |= settle(are_contradicted(&rotated, layout), false);
     }
     ranked.append(&mut newest);
     is_any_foreign
 }
 
-/// Whether an archive is, or is becoming, that of a plain file: it holds its beginning. Fails with
-/// `NotFound` if a name now belongs to another file.
-fn is_archive_of(archive: &ListedFile, plain: &ListedFile) -> io::Result<bool> {
+/// Whether an archive is, or is becoming, that of a plain file: it holds its beginning. Many begin with
+/// a hole of NULs, and are told by their first entries. Fails with `NotFound` if a name now belongs to
+/// another file.
+fn is_archive_of(archive: &ListedFile, plain: &ListedFile, layout: Layout) -> io::Result<bool> {
     let head = |file: &ListedFile| match read_head(&file.path, file.rank.is_gzip)? {
         (now, head) if now == file.id => Ok(head),
         _ => Err(io::Error::from(io::ErrorKind::NotFound)),
     };
-    Ok(head(plain)?.starts_with(&head(archive)?))
+    let begins = head(archive)?;
+    if begins.iter().any(|byte| *byte != 0) {
+        return Ok(head(plain)?.starts_with(&begins));
+    }
+    let first = |file: &ListedFile| match examine(&file.path, file.id, Some(layout))? {
+        Examined::Log { first, .. } => Ok::<_, io::Error>(Some(first)),
+        Examined::Unsupported(_) | Examined::Other => Ok(None),
+    };
+    let archived = first(archive)?;
+    Ok(archived.is_none() || archived == first(plain)?)
 }
 
-/// Whether these files, the one with the highest number first, were written in another order. Both the
-/// times at which they got their names and their first entries must say so: a clock that was set back is
-/// in the entries, and the files of a copied folder all have new times.
+/// Whether of these files, the one with the highest number first, one was written after another that
+/// has a lower number. Both the times at which they got their names and their first entries must say so:
+/// a clock that was set back is in the entries, as is a line that goes on behind a copy, and the files of
+/// a copied folder all have new times.
 fn are_contradicted(files: &[&ListedFile], layout: Layout) -> io::Result<bool> {
-    let renamed = files.iter().filter_map(|file| file.path.stat().ok());
-    if renamed.map(|stat| nanos_of(stat.stx_ctime)).is_sorted() {
+    let named = |file: &&ListedFile| Some(nanos_of(file.path.stat().ok()?.stx_ctime));
+    if files.iter().filter_map(named).is_sorted() {
         return Ok(false);
     }
-    let mut firsts = Vec::new();
+    let mut before: Vec<(u64, Timestamp)> = Vec::new();
     for file in files {
-        if let Examined::Log { first, .. } = examine(&file.path, file.id, Some(layout))? {
-            firsts.push(first);
+        let examined = examine(&file.path, file.id, Some(layout))?;
+        let (Some(named), Examined::Log { first, .. }) = (named(file), examined) else {
+            continue;
+        };
+        if before.iter().any(|of| of.0 > named && of.1 > first) {
+            return Ok(true);
         }
+        // Its first entry is not there yet.
+        before.extend((first != BEHIND_ALL).then_some((named, first)));
     }
-    firsts.retain(|first| *first != BEHIND_ALL);
-    Ok(!firsts.is_sorted())
+    Ok(false)
 }

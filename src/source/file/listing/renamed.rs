@@ -81,13 +81,10 @@ pub fn place(log: &LogFiles, mut renamed: Vec<Renamed>, listed: &mut Listed) -> 
     listed.unexamined = unexamined.len() - listed.surplus;
     let layout = Layout::by_name(&log.prefix);
     let mut found = Vec::new();
-    let mut has_empty = false;
     for file in renamed {
         if file.is_empty {
             // The runtime may still write to one that was renamed before its first entry.
-            if !std::mem::replace(&mut has_empty, true) {
-                found.push((BEHIND_ALL, false, file));
-            }
+            found.push((BEHIND_ALL, false, file));
             continue;
         }
         let error = match examine(

@@ -7,7 +7,9 @@ use crate::delivery::checkpoint::{ContainerCheckpoint, StreamCheckpoint};
 use crate::delivery::link::Link;
 use crate::format::position::Timestamp;
 use crate::pipeline::hold_back::HoldBack;
+use crate::runtime::safe_path::SafePath;
 use crate::source::file::feed::ReadContext;
+use crate::source::file::gaps::Missing;
 use crate::source::file::generation::HeldFile;
 use crate::source::file::replaced::Copied;
 use crate::source::file::rotation::Start;
@@ -156,6 +158,34 @@ impl Tailer {
         if front.is_none_or(|front| front.number == 0 && front.bytes_read() == 0) {
             link.begin_at(*self.id(), saved.map(StreamCheckpoint::counted));
         }
+        true
+    }
+
+    /// The file that comes after all the others was deleted. Counted once reading gets there, and once
+    /// over all restarts: a position says that it was. Returns whether that is over.
+    pub fn lose_newest(&mut self, path: &SafePath, link: &Link) -> bool {
+        let files = &self.rotation.files.open;
+        let Some(front) = files.front().filter(|front| {
+            let is_at_end = files.len() == 1 && !front.has_more_now();
+            is_at_end && !self.feed.assembler.is_open()
+        }) else {
+            return false;
+        };
+        let saved = self.feed.accepted.saved;
+        if saved
+            .iter()
+            .any(|stream| stream.is_counted() && stream.offset == front.read_offset())
+        {
+            return true;
+        }
+        let missing = Missing {
+            files: 1,
+            path: path.clone(),
+        };
+        let metadata = self.feed.assembler.metadata();
+        self.feed.losses.missing(link, metadata, missing);
+        let here = front.resume_here().counted();
+        self.feed.push_progress(front, link, here);
         true
     }
 

@@ -84,7 +84,10 @@ impl Journal for Handle {
     }
 
     fn place(&mut self) -> io::Result<JournalPlace> {
-        Ok(self.played.lock().unwrap().entries[self.next - 1])
+        let entries = &self.played.lock().unwrap().entries;
+        let at = self.next.checked_sub(1).and_then(|at| entries.get(at));
+        at.copied()
+            .ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
     }
 
     fn fields(&mut self, visit: &mut dyn FnMut(&[u8])) -> io::Result<()> {
@@ -268,6 +271,28 @@ fn a_journal_that_is_begun_anew_after_a_container_joined_is_said_once() {
     }
 }
 
+/// As an open journal goes on: libsystemd notices the new files, and nothing fails.
+#[test]
+fn a_journal_that_is_begun_anew_while_it_is_read_is_said_and_a_namespace_is_not() {
+    for (is_kept, generations) in [(true, 0), (false, 1)] {
+        let library = Library::default();
+        library.0.lock().unwrap().entries = vec![place(2)];
+        let (mut journal, link) = (joined(&library), link());
+        let other = JournalPlace {
+            sequence: 2,
+            ..place(9)
+        };
+        let entries = match is_kept {
+            true => vec![place(2), other],
+            // Where the handle is.
+            false => vec![other, other],
+        };
+        library.0.lock().unwrap().entries = entries;
+        assert_eq!(read(&mut journal, &link), [9]);
+        assert_eq!(link.accounts.total().abandoned.generations, generations);
+    }
+}
+
 /// What a scan had passed is not forgotten with it.
 #[test]
 fn entries_that_are_missing_after_a_failure_are_counted() {
@@ -279,6 +304,32 @@ fn entries_that_are_missing_after_a_failure_are_counted() {
     library.0.lock().unwrap().broken = 1;
     assert_eq!(read(&mut journal, &link), [7]);
     assert_eq!(link.accounts.total().abandoned.generations, 1);
+    // All was deleted, and nothing is known of the numbers.
+    let anew = |number| JournalPlace {
+        sequence: 2,
+        ..place(number)
+    };
+    for (entries, generations) in [
+        // It was moved to disk.
+        (
+            vec![
+                JournalPlace {
+                    number: 1,
+                    ..anew(7)
+                },
+                anew(8),
+            ],
+            1,
+        ),
+        (vec![anew(20)], 2),
+    ] {
+        library.0.lock().unwrap().entries = entries.clone();
+        library.0.lock().unwrap().broken = 1;
+        let last = entries.last().map(|it| it.number);
+        assert_eq!(read(&mut journal, &link).last().copied(), last);
+        let abandoned = link.accounts.total().abandoned;
+        assert_eq!(abandoned.generations, generations, "{entries:?}");
+    }
 }
 
 /// Two journalds of a machine number their entries each for itself.

@@ -2,8 +2,18 @@
 
 use crate::format::position::Timestamp;
 use crate::telemetry::account::Figures;
-use crate::telemetry::metrics::series::CONTAINER_LABELS;
 use crate::telemetry::metrics::{Family, Kind};
+
+/// Labels of a container's series. The id comes last and has twelve characters, or none while it is
+/// unknown, because cmetrics looks up series by a hash of the concatenated values.
+pub const CONTAINER_LABELS: &[&str] = &[
+    "container_name",
+    "namespace",
+    "pod",
+    "container",
+    "image",
+    "container_id",
+];
 
 /// A metric computed from figures: one family with the total, and one with a series per
 /// container.
@@ -33,6 +43,20 @@ macro_rules! figure {
     };
 }
 
+/// One value for each of [`FIGURES`].
+pub(super) type Values<T> = [T; FIGURES.len()];
+
+/// The values of a container. Nothing of a container that is gone is pending, so its gauges end at 0.
+pub(super) fn values(figures: &Figures, now: Timestamp, has_ended: bool) -> Values<f64> {
+    FIGURES
+        .each_ref()
+        .map(|metric| match metric.of_container.kind {
+            Kind::Gauge if has_ended => 0.0,
+            _ => (metric.value)(figures, now),
+        })
+}
+
+/// The first one is that of the records, which every container with series of its own has.
 pub(super) static FIGURES: [FigureMetric; 16] = [
     figure!(
         Counter,
