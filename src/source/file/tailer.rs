@@ -10,21 +10,21 @@ use crate::delivery::link::Link;
 use crate::format::layout::Layout;
 use crate::format::position::Timestamp;
 use crate::pipeline::template::RecordTemplate;
-use crate::runtime::file::{has_name, is_permanent};
+use crate::runtime::file::is_permanent;
 use crate::runtime::id::ContainerId;
 use crate::runtime::metadata::ContainerMetadata;
 use crate::runtime::LogFiles;
 use crate::source::file::feed::{Feed, ReadContext};
-use crate::source::file::generation::{Found, Generation};
+use crate::source::file::generation::Found;
 use crate::source::file::rotation::{Rotation, Start};
 use crate::source::slice::{LineCost, Slice};
 use crate::telemetry::account::Account;
 use crate::telemetry::activity::Doing;
-use crate::telemetry::metrics::Survey;
 
 pub mod at_rest;
 mod end;
 mod leave;
+mod opened;
 
 /// A log in which something was written this long ago and that was not read since is read with a
 /// delay: more than the interval at which busy logs, and polled ones, are read.
@@ -140,44 +140,9 @@ impl Tailer {
         self.cost.last()
     }
 
-    /// Whether a file of the log is open.
-    pub fn is_open(&self) -> bool {
-        !self.rotation.files.open.is_empty() || self.rotation.search.is_under_way()
-    }
-
-    /// Whether the newest file that is open was rotated when it was opened.
-    pub fn begins_rotated(&self) -> bool {
-        let (files, log) = (&self.rotation.files, self.files());
-        let newest = files.open.back();
-        newest.is_some_and(|newest| log.current().is_some_and(|path| newest.path != **path))
-    }
-
-    /// How many files of the log have been found so far; it only grows.
-    pub fn files_met(&self) -> u32 {
-        self.rotation.files.next_number
-    }
-
-    /// The files that may still be written: usually just the one being read.
-    pub fn written_files(&self) -> impl Iterator<Item = &std::fs::File> {
-        let files = self.rotation.files.open.iter();
-        files.filter_map(Generation::plain_file)
-    }
-
-    /// Whether the newest file that is open was not deleted, although its folder may be elsewhere.
-    pub fn has_name(&self) -> bool {
-        self.written_files().last().is_some_and(has_name)
-    }
-
     /// How long after its last entry something open counts as complete.
     pub fn grace(&self) -> Option<Duration> {
         self.feed.assembler.grace()
-    }
-
-    /// Adds the open files and lines to a survey.
-    pub fn add_to(&self, survey: &mut Survey) {
-        let files = self.rotation.files.open.iter();
-        survey.files_open += files.filter(|file| !file.is_closed()).count() as u64;
-        survey.open_lines += self.feed.assembler.open_lines();
     }
 
     /// Reads one slice and queues its records.
