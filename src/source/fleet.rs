@@ -47,8 +47,8 @@ mod descriptors;
 mod journaled;
 mod listed;
 mod outside;
+mod remainder;
 mod remote;
-mod rest;
 
 /// What one turn of the reader lends to the fleet.
 pub struct Turn<'a> {

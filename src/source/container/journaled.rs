@@ -82,7 +82,7 @@ impl Container {
 
     /// It was removed while nothing was read: reads what the journal still has of it. Returns whether it
     /// does.
-    pub fn begin_rest(
+    pub fn begin_remainder(
         &mut self,
         metadata: ContainerMetadata,
         around: &mut Surroundings<'_>,

@@ -87,7 +87,7 @@ impl Fleet {
     pub(super) fn forget_unlisted(&mut self, listed: &HashSet<ContainerId>, turn: &mut Turn<'_>) {
         let known = turn.services.link.checkpoint.containers().into_iter();
         let removed = known.filter(|id| !listed.contains(id) && !self.keys.contains_key(id));
-        let removed = self.read_rests(removed.collect(), turn);
+        let removed = self.read_remainders(removed.collect(), turn);
         removed::forget(removed, &turn.services.link);
     }
 

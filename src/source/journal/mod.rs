@@ -12,7 +12,7 @@ pub mod files;
 pub mod journaled;
 mod losses;
 mod ordinals;
-pub mod rest;
+pub mod remainder;
 mod resumed;
 pub mod scan;
 pub mod seam;

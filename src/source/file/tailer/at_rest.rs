@@ -10,7 +10,6 @@
 //! ```
 
 use std::io;
-use std::time::Instant;
 
 use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::delivery::link::Link;
@@ -60,11 +59,15 @@ impl Tailer {
 
     /// Closes its files. Those that nobody could open again stay open, and so do all if
     /// something was written to them since they were read to their end.
-    pub fn rest(&mut self, now: Instant) {
-        let was_read = self.is_read_to_end();
-        // A closed one cannot be checked.
-        let deleted = self.survey(now);
-        if !deleted.is_empty() || was_read && !self.is_read_to_end() {
+    pub fn rest(&mut self) {
+        // What is there may be what was written after a truncation, so it does not count as seen.
+        let is_written = self
+            .rotation
+            .files
+            .open
+            .iter()
+            .any(Generation::has_more_now);
+        if self.is_read_to_end() && is_written {
             return;
         }
         for file in &mut self.rotation.files.open {

@@ -7,15 +7,15 @@ use std::time::Instant;
 use crate::delivery::checkpoint::JournalPlace;
 use crate::delivery::link::Link;
 use crate::source::journal::coverage::{self, Coverage};
-use crate::source::journal::rest::Rests;
+use crate::source::journal::remainder::Remainders;
 use crate::source::journal::scan::Scan;
 use crate::source::journal::shared::SharedJournal;
 
 impl SharedJournal {
     /// Opens it once more, to search it for containers that were removed.
-    pub fn rests(&mut self, now: Instant, link: &Link) -> io::Result<Rests> {
+    pub fn remainders(&mut self, now: Instant, link: &Link) -> io::Result<Remainders> {
         self.probe(now, link).map_err(io::Error::other)?;
-        self.open().map(Rests::new)
+        self.open().map(Remainders::new)
     }
 
     /// Whether journald does not store what containers write, as far as its files tell.

@@ -11,7 +11,7 @@ use crate::runtime::metadata::ContainerMetadata;
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::Found;
 use crate::source::fleet::{Fleet, Turn};
-use crate::source::journal::rest::{place_of, Rest, Rests};
+use crate::source::journal::remainder::{place_of, Remainder, Remainders};
 
 /// How long the journal is searched at a start for containers that were removed. The search uses its
 /// index.
@@ -22,21 +22,24 @@ fn search(
     of: (&ContainerId, &JournalPlace),
     writers: &[JournalWriter],
     until: Instant,
-    rests: &mut Option<Rests>,
+    remainders: &mut Option<Remainders>,
     turn: &mut Turn<'_>,
-) -> io::Result<Rest> {
-    let mut opened = match rests.take() {
+) -> io::Result<Remainder> {
+    let mut opened = match remainders.take() {
         Some(opened) => opened,
-        None => turn.services.journal.rests(turn.now, &turn.services.link)?,
+        None => turn
+            .services
+            .journal
+            .remainders(turn.now, &turn.services.link)?,
     };
-    let rest = opened.of(of, writers, until)?;
-    *rests = Some(opened);
-    Ok(rest)
+    let remainder = opened.of(of, writers, until)?;
+    *remainders = Some(opened);
+    Ok(remainder)
 }
 
 impl Fleet {
     /// Has the journal be read for those of these containers of which it has more; returns the others.
-    pub(super) fn read_rests(
+    pub(super) fn read_remainders(
         &mut self,
         removed: Vec<ContainerId>,
         turn: &mut Turn<'_>,
@@ -56,28 +59,28 @@ impl Fleet {
             .filter_map(|root| root.runtime.journal_writer())
             .collect();
         let until = Instant::now() + SEARCH_TIME;
-        let mut rests = None;
+        let mut remainders = None;
         let removed = removed.into_iter().zip(places);
         let others = removed.filter(|(id, place)| {
             let mut search = |place| {
-                let mut rest = search((id, &place), &writers, until, &mut rests, turn);
-                if rest.is_err() {
+                let mut remainder = search((id, &place), &writers, until, &mut remainders, turn);
+                if remainder.is_err() {
                     // What is left of a removed file, or behind the end of an archived one, fails once.
-                    rest = search((id, &place), &writers, until, &mut rests, turn);
+                    remainder = search((id, &place), &writers, until, &mut remainders, turn);
                 }
-                rest.unwrap_or(Rest::Unknown)
+                remainder.unwrap_or(Remainder::Unknown)
             };
-            match place.map_or(Rest::Unknown, &mut search) {
-                Rest::Nothing => {
+            match place.map_or(Remainder::Unknown, &mut search) {
+                Remainder::Nothing => {
                     turn.services.link.leave(*id);
                     false
                 }
-                Rest::Entries {
+                Remainder::Entries {
                     writer,
                     name,
                     image,
-                } => !self.read_rest(*id, writer, (name, image), turn),
-                Rest::Unknown => true,
+                } => !self.read_remainder(*id, writer, (name, image), turn),
+                Remainder::Unknown => true,
             }
         });
         others.map(|(id, _)| id).collect()
@@ -85,7 +88,7 @@ impl Fleet {
 
     /// Adds a container that was removed and has more entries in the journal. Returns whether it is
     /// read.
-    fn read_rest(
+    fn read_remainder(
         &mut self,
         id: ContainerId,
         writer: JournalWriter,
@@ -118,7 +121,7 @@ impl Fleet {
         let cycle = turn.schedule.cycle();
         let mut around = turn.services.around(key, api, turn.now, cycle);
         let container = &mut self.containers[key];
-        if container.begin_rest(metadata, &mut around) {
+        if container.begin_remainder(metadata, &mut around) {
             turn.schedule.activate(key);
             return true;
         }

@@ -17,7 +17,7 @@ const LONGEST_NAME: usize = 4096;
 
 /// What the journal has of one container after its place.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Rest {
+pub enum Remainder {
     /// Entries of a runtime, which are to be read.
     Entries {
         /// Who wrote them.
@@ -42,14 +42,14 @@ pub fn place_of(saved: &ContainerCheckpoint) -> Option<JournalPlace> {
 }
 
 /// A journal that is searched. To be dropped after a failure.
-pub struct Rests {
+pub struct Remainders {
     /// `None` after a failure.
     journal: Option<Box<dyn Journal>>,
 }
 
-impl Rests {
-    pub(super) fn new(journal: Box<dyn Journal>) -> Rests {
-        Rests {
+impl Remainders {
+    pub(super) fn new(journal: Box<dyn Journal>) -> Remainders {
+        Remainders {
             journal: Some(journal),
         }
     }
@@ -61,7 +61,7 @@ impl Rests {
         (id, place): (&ContainerId, &JournalPlace),
         writers: &[JournalWriter],
         until: Instant,
-    ) -> io::Result<Rest> {
+    ) -> io::Result<Remainder> {
         let journal = self.journal.take();
         let mut scan = Scan::begin(
             journal.ok_or(io::ErrorKind::Other)?,
@@ -70,13 +70,13 @@ impl Rests {
         )?;
         let found = first_after(&mut scan, place, writers, until)?;
         let mut journal = scan.into_journal();
-        let rest = match found {
+        let remainder = match found {
             Some(rest) => rest,
-            None if coverage::after(&mut *journal, place)? == Coverage::Whole => Rest::Nothing,
-            None => Rest::Unknown,
+            None if coverage::after(&mut *journal, place)? == Coverage::Whole => Remainder::Nothing,
+            None => Remainder::Unknown,
         };
         self.journal = Some(journal);
-        Ok(rest)
+        Ok(remainder)
     }
 }
 
@@ -86,17 +86,17 @@ fn first_after(
     place: &JournalPlace,
     writers: &[JournalWriter],
     until: Instant,
-) -> io::Result<Option<Rest>> {
+) -> io::Result<Option<Remainder>> {
     loop {
         let (_, at) = match scan.step(until)? {
             Step::Entry(id, at) => (id, at),
             Step::Suppressed(..) => continue,
             // Whatever it is, it is not to be said to be nothing.
-            Step::Pause => return Ok(Some(Rest::Unknown)),
+            Step::Pause => return Ok(Some(Remainder::Unknown)),
             Step::End => return Ok(None),
         };
         if Instant::now() >= until {
-            return Ok(Some(Rest::Unknown));
+            return Ok(Some(Remainder::Unknown));
         }
         let is_its = |program: &JournalWriter| {
             let writer = Writer {
@@ -123,7 +123,7 @@ fn first_after(
                 image = String::from_utf8_lossy(value).into_owned();
             }
         })?;
-        return Ok(Some(Rest::Entries {
+        return Ok(Some(Remainder::Entries {
             writer,
             name,
             image,
