@@ -394,10 +394,10 @@ impl Container {
     }
 }
 
+mod at_rest;
 mod end;
 mod journaled;
 mod outside;
 pub mod place;
-mod rest;
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,21 @@ use test_kit::prometheus::{self, Prometheus};
 use test_kit::stalling_fs::StallingFs;
 use test_kit::{dashboard, in_project, skip};
 
+/// Whether a name is of series that a container has only once there was something to count, which the
+/// containers of these tests may never have. Fluent Bit does not serve a metric without series.
+fn is_of_what_may_never_be(name: &str) -> bool {
+    let of = name.split_once("container_").map_or("", |(_, of)| of);
+    let may_never_be = [
+        "abandoned",
+        "lag",
+        "passed_over",
+        "pending",
+        "refused",
+        "untimed",
+    ];
+    may_never_be.iter().any(|what| of.starts_with(what))
+}
+
 #[test]
 fn every_host_serves_every_metric_with_its_help_and_what_was_counted() {
     let test = "every_host_serves_every_metric_with_its_help_and_what_was_counted";
@@ -50,7 +65,7 @@ fn every_host_serves_every_metric_with_its_help_and_what_was_counted() {
             value(&scrape(host), "records_total", &[("name", "logs")]) == Some(102.0)
         });
         let text = host.http_get(METRICS).expect("the metrics");
-        for family in all_families() {
+        for family in all_families().filter(|family| !is_of_what_may_never_be(family.name)) {
             let help = format!("# HELP {PREFIX}{} {}", family.name, family.help);
             assert!(text.contains(&help), "no {help:?} in:\n{text}");
         }
@@ -173,8 +188,19 @@ fn every_query_of_the_dashboard_returns_data_from_a_real_prometheus() {
     let root = DockerRoot::new();
     let mut web = root.container('a', "web");
     web.line("hello");
-    let mut host = host_over(&program, &plugin, &root, "");
+    web.raw(b"no record at all\n");
+    web.long_line("stdout", &"x".repeat(20_000));
+    let more = "    Partial_Max_Size 16384\n";
+    let mut host = host_over(&program, &plugin, &root, more);
     host.start().expect("the host starts");
+    // Before Prometheus looks: an increase of what was skipped or cut would be an alert.
+    let of_web = [("container_name", "web")];
+    host.wait_until(PATIENCE, "what was skipped and cut", |host| {
+        let all = scrape(host);
+        let of = |name| value(&all, name, &of_web);
+        of("container_skipped_bytes_total") > Some(0.0)
+            && of("container_truncated_bytes_total") > Some(0.0)
+    });
     let rules = in_project("dashboards/alerts.yml");
     let server = Prometheus::start(&server, host.http_port(), METRICS, &rules);
     let queries: Vec<String> = dashboard::panels()
@@ -185,7 +211,12 @@ fn every_query_of_the_dashboard_returns_data_from_a_real_prometheus() {
     assert!(queries.len() >= 20, "{queries:#?}");
     host.wait_until(PATIENCE, "Prometheus", |_| server.is_ready());
     // A rate needs two scrapes; the log goes on meanwhile.
-    let mut missing = queries.clone();
+    let is_there = |query: &&String| {
+        let of_container = query.split_once(&format!("{PREFIX}container_"));
+        of_container.is_none_or(|(_, rest)| !is_of_what_may_never_be(&format!("container_{rest}")))
+    };
+    let mut missing: Vec<String> = queries.iter().filter(is_there).cloned().collect();
+    assert!(missing.len() + 3 >= queries.len(), "{missing:#?}");
     host.wait_until(PATIENCE, "data for every query", |_| {
         web.line("more");
         missing.retain(|query| match server.query(query) {

@@ -21,10 +21,10 @@ use crate::source::slice::{LineCost, Slice};
 use crate::telemetry::account::Account;
 use crate::telemetry::activity::Doing;
 
+pub mod at_rest;
 mod end;
 mod leave;
 mod opened;
-pub mod rest;
 
 /// A log in which something was written this long ago and that was not read since is read with a
 /// delay: more than the interval at which busy logs, and polled ones, are read.

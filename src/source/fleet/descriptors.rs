@@ -11,7 +11,7 @@ use rustix::process::{getrlimit, Resource};
 
 use crate::config::OpenFilesLimit;
 use crate::source::file::content::open_files;
-use crate::source::file::tailer::rest::Rest;
+use crate::source::file::tailer::at_rest::Rest;
 use crate::source::fleet::Fleet;
 use crate::source::schedule::Schedule;
 use crate::source::services::Services;

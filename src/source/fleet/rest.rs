@@ -19,8 +19,8 @@ const SEARCH_TIME: Duration = Duration::from_secs(5);
 
 /// Searches the journal, which is opened if it is not.
 fn search(
-    id: &ContainerId,
-    place: &JournalPlace,
+    of: (&ContainerId, &JournalPlace),
+    writers: &[JournalWriter],
     until: Instant,
     rests: &mut Option<Rests>,
     turn: &mut Turn<'_>,
@@ -29,7 +29,7 @@ fn search(
         Some(opened) => opened,
         None => turn.services.journal.rests(turn.now, &turn.services.link)?,
     };
-    let rest = opened.of(id, place, until)?;
+    let rest = opened.of(of, writers, until)?;
     *rests = Some(opened);
     Ok(rest)
 }
@@ -47,15 +47,23 @@ impl Fleet {
         if places.iter().all(Option::is_none) {
             return removed;
         }
+        // Those of users have other ids for their containers in the checkpoint.
+        let of_machine = self
+            .roots
+            .iter()
+            .filter(|root| root.runtime.api().is_some());
+        let writers: Vec<_> = of_machine
+            .filter_map(|root| root.runtime.journal_writer())
+            .collect();
         let until = Instant::now() + SEARCH_TIME;
         let mut rests = None;
         let removed = removed.into_iter().zip(places);
         let others = removed.filter(|(id, place)| {
             let mut search = |place| {
-                let mut rest = search(id, &place, until, &mut rests, turn);
+                let mut rest = search((id, &place), &writers, until, &mut rests, turn);
                 if rest.is_err() {
                     // What is left of a removed file, or behind the end of an archived one, fails once.
-                    rest = search(id, &place, until, &mut rests, turn);
+                    rest = search((id, &place), &writers, until, &mut rests, turn);
                 }
                 rest.unwrap_or(Rest::Unknown)
             };

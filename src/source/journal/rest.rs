@@ -54,12 +54,12 @@ impl Rests {
         }
     }
 
-    /// Looks for the entries of a system's container after a place, for no longer than until
-    /// `until`.
+    /// Looks for the entries of a container after a place that one of the machine's runtimes wrote, for
+    /// no longer than until `until`.
     pub fn of(
         &mut self,
-        id: &ContainerId,
-        place: &JournalPlace,
+        (id, place): (&ContainerId, &JournalPlace),
+        writers: &[JournalWriter],
         until: Instant,
     ) -> io::Result<Rest> {
         let journal = self.journal.take();
@@ -68,7 +68,7 @@ impl Rests {
             Some(id),
             Seek::To(*place),
         )?;
-        let found = first_after(&mut scan, place, until)?;
+        let found = first_after(&mut scan, place, writers, until)?;
         let mut journal = scan.into_journal();
         let rest = match found {
             Some(rest) => rest,
@@ -81,7 +81,12 @@ impl Rests {
 }
 
 /// The first entry after a place that a runtime of the system's wrote.
-fn first_after(scan: &mut Scan, place: &JournalPlace, until: Instant) -> io::Result<Option<Rest>> {
+fn first_after(
+    scan: &mut Scan,
+    place: &JournalPlace,
+    writers: &[JournalWriter],
+    until: Instant,
+) -> io::Result<Option<Rest>> {
     loop {
         let (_, at) = match scan.step(until)? {
             Step::Entry(id, at) => (id, at),
@@ -93,7 +98,6 @@ fn first_after(scan: &mut Scan, place: &JournalPlace, until: Instant) -> io::Res
         if Instant::now() >= until {
             return Ok(Some(Rest::Unknown));
         }
-        let writers = [JournalWriter::Dockerd, JournalWriter::Conmon];
         let is_its = |program: &JournalWriter| {
             let writer = Writer {
                 program: *program,
@@ -101,7 +105,7 @@ fn first_after(scan: &mut Scan, place: &JournalPlace, until: Instant) -> io::Res
             };
             scan.sender().is(&writer)
         };
-        let Some(writer) = writers.into_iter().find(is_its) else {
+        let Some(writer) = writers.iter().copied().find(is_its) else {
             continue;
         };
         if at.is_within(place) {

@@ -312,7 +312,7 @@ fn at_rest() -> World {
     world.write(2);
     world.tailer.refresh(&world.link).unwrap();
     while world.read() {}
-    assert_eq!(world.tailer.may_rest(), Some(rest::Rest::Ended));
+    assert_eq!(world.tailer.may_rest(), Some(at_rest::Rest::Ended));
     world.tailer.rest();
     assert!(world.tailer.is_at_rest() && world.tailer.may_rest().is_none());
     world
@@ -353,9 +353,9 @@ fn a_log_that_is_closed_unread_and_deleted_counts_unless_its_archive_is_there() 
         world.tailer.refresh(&world.link).unwrap();
         world.tailer.survey(Instant::now());
         let rests = if is_begun {
-            rest::Rest::Begun
+            at_rest::Rest::Begun
         } else {
-            rest::Rest::Unbegun
+            at_rest::Rest::Unbegun
         };
         assert_eq!(world.tailer.may_rest(), Some(rests));
         world.tailer.rest();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::source::container::Container;
-use crate::source::file::tailer::rest::Rest;
+use crate::source::file::tailer::at_rest::Rest;
 use crate::source::services::Surroundings;
 
 impl Container {
