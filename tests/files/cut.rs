@@ -152,13 +152,13 @@ fn a_rotation_between_equal_lines_of_one_time_loses_none() {
 }
 
 /// The time of now, as the runtime writes it.
-fn time_now() -> String {
+pub fn time_now() -> String {
     let since = std::time::UNIX_EPOCH.elapsed().unwrap();
     rfc3339::format(Timestamp::at(u64::try_from(since.as_nanos()).unwrap()))
 }
 
 /// Until what is written now is a second later than all before.
-fn a_second() {
+pub fn a_second() {
     let begin = Instant::now();
     wait_until(Duration::from_secs(10), "a second", || {
         begin.elapsed() > Duration::from_millis(1_100)

@@ -10,6 +10,7 @@ use test_kit::docker_root::{DockerRoot, LogWriter};
 use test_kit::pod_root::PodRoot;
 use test_kit::tail_containers::check;
 
+use super::cut::{a_second, time_now};
 use super::hard_cases::{looked, stalled};
 
 pub fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
@@ -118,6 +119,28 @@ fn while_down_two_dated_copies_one_compressed_and_the_log_are_read_in_order() {
     // And nothing of it again.
     write(&mut log, 2_600..2_601);
     assert_eq!(kept.read(1), numbers(2_600..2_601));
+}
+
+/// Each copy is younger than its first line, as an edited file is, and nobody writes to it.
+#[test]
+fn while_down_two_numbered_copies_of_a_log_that_was_truncated_are_read_in_order() {
+    let kept = Kept::new();
+    let mut log = kept.root.container('a', "web");
+    let write = |log: &mut LogWriter, range: std::ops::Range<usize>| {
+        for line in numbers(range) {
+            log.piece("stdout", &format!("{line}\n"), &time_now());
+        }
+        a_second();
+    };
+    write(&mut log, 0..100);
+    copy_truncate(&log.log, "{log}.1");
+    write(&mut log, 100..200);
+    fs::rename(beside(&log.log, "{log}.1"), beside(&log.log, "{log}.2")).unwrap();
+    copy_truncate(&log.log, "{log}.1");
+    write(&mut log, 200..210);
+    assert_eq!(kept.read(210), numbers(0..210));
+    write(&mut log, 210..220);
+    assert_eq!(kept.read(10), numbers(210..220));
 }
 
 #[test]

@@ -112,7 +112,8 @@ impl OpenFiles {
         }
         let is_unwritten = is_unwritten(next)? && !is_older(next.id, front.id);
         let Some(successor) = follows(front, next.restarted(next.number)?)? else {
-            return Ok(is_unwritten);
+            // One under another name is in nobody's place.
+            return Ok(is_unwritten && next.path == front.path);
         };
         let (end, successor) = (front.resume_here().marker, successor.into_file());
         let (here, repeats) = (successor.resume_here(), successor.repeats);
