@@ -520,6 +520,30 @@ fn numbers_of_logrotate_beside_those_of_dockerd_lose_and_repeat_nothing() {
     assert_eq!(kept.read(20), numbers(240..260));
 }
 
+/// `mv LOG LOG.8`, to which dockerd writes on until it renames that and its own `LOG.1` alike.
+#[test]
+fn a_log_that_got_a_high_number_and_was_renamed_with_older_ones_is_read_after_them() {
+    for before in [10, 20] {
+        let kept = Kept::new();
+        let mut log = kept.root.container('a', "web");
+        write(&mut log, 0..10);
+        log.rotate(5, false);
+        write(&mut log, 10..before);
+        assert_eq!(kept.read(before), numbers(0..before));
+        fs::rename(&log.log, beside(&log.log, "{log}.8")).unwrap();
+        write(&mut log, before..30);
+        for (from, to) in [("{log}.8", "{log}.9"), ("{log}.1", "{log}.2")] {
+            fs::rename(beside(&log.log, from), beside(&log.log, to)).unwrap();
+        }
+        log.open_log();
+        write(&mut log, 30..40);
+        let collector = kept.start();
+        assert_eq!(collector.wait_texts(40 - before), numbers(before..40));
+        assert_eq!(collector.figures().lost(), 0);
+        collector.stop();
+    }
+}
+
 /// `mv LOG LOG.2` beside a `LOG.1`, and a copy in its place: dockerd writes on to `LOG.2`.
 #[test]
 fn a_log_that_got_the_number_of_an_older_one_is_read_in_its_place() {

@@ -391,6 +391,10 @@ mod tests {
                 &[".2", ".1", ".3"],
                 false,
             ),
+            // And then dockerd renamed it with its own ones.
+            (&[(".9", 20), (".2", 10)], &[".2", ".9"], false),
+            // A file in between was deleted.
+            (&[(".9", 10), (".2", 20)], &[".9", ".2"], true),
             // logrotate's archives beside dockerd's files, and an archive that is being made.
             (
                 &[(".2", 10), (".2.gz", 20), (".1", 30), ("", 40)],

@@ -65,12 +65,14 @@ fn is_archive_of(archive: &ListedFile, plain: &ListedFile, layout: Layout) -> io
 }
 
 /// Whether of these files, the one with the highest number first, one was written after another that
-/// has a lower number. Both the times at which they got their names and their first entries must say so:
-/// a clock that was set back is in the entries, as is a line that goes on behind a copy, and the files of
-/// a copied folder all have new times.
+/// has a lower number. Their first entries do not suffice: a clock that was set back is in them, as is a
+/// line that goes on behind a copy. So the times at which they got their names must say so as well (in a
+/// copied folder, all of these are new), or a number is missing: one of dockerd's files follows the other.
 fn are_contradicted(files: &[&ListedFile], layout: Layout) -> io::Result<bool> {
     let named = |file: &&ListedFile| Some(nanos_of(file.path.stat().ok()?.stx_ctime));
-    if files.iter().filter_map(named).is_sorted() {
+    let follows = |pair: &[&ListedFile]| pair[0].rank.age == pair[1].rank.age.saturating_add(1);
+    let is_any_missing = !files.windows(2).all(follows);
+    if !is_any_missing && files.iter().filter_map(named).is_sorted() {
         return Ok(false);
     }
     let mut before: Vec<(u64, Timestamp)> = Vec::new();
@@ -79,7 +81,12 @@ fn are_contradicted(files: &[&ListedFile], layout: Layout) -> io::Result<bool> {
         let (Some(named), Examined::Log { first, .. }) = (named(file), examined) else {
             continue;
         };
-        if before.iter().any(|of| of.0 > named && of.1 > first) {
+        // Of two that begin alike, one is a copy.
+        let is_later = |of: &(u64, Timestamp)| match is_any_missing {
+            true => of.1 >= first,
+            false => of.0 > named && of.1 > first,
+        };
+        if before.iter().any(is_later) {
             return Ok(true);
         }
         // Its first entry is not there yet.
