@@ -107,7 +107,15 @@ fn print_records(arguments: &Arguments, config: &Config) -> io::Result<()> {
     let failure: Cell<Option<io::Error>> = Cell::new(None);
     let host = EmbeddedHost::new(
         |_tag, record| {
-            if let Err(error) = printer.borrow_mut().take(record) {
+            let mut printer = printer.borrow_mut();
+            // Its position is saved next, which may be the last that this process does.
+            let taken = printer
+                .take(record)
+                .and_then(|()| match config.saves_positions {
+                    true => printer.flush(),
+                    false => Ok(()),
+                });
+            if let Err(error) = taken {
                 failure.set(Some(error));
             }
         },
