@@ -405,18 +405,20 @@ fn spawn_behind(limits: &str, program: &Command) -> Child {
 #[test]
 fn with_few_descriptors_all_logs_are_read_and_what_is_written_to_them_later() {
     let root = DockerRoot::new();
-    let digits = "0123456789abcdef";
-    let mut logs: Vec<_> = digits
-        .chars()
-        .map(|digit| root.container(digit, &format!("c{digit}")))
-        .collect();
+    let log = |number: usize| {
+        let mut log = root.created_with_id(&format!("{number:064x}"), &format!("c{number}"));
+        log.open_log();
+        log
+    };
+    let mut logs: Vec<_> = (0..40).map(log).collect();
     let program = command(root.path(), &["-o", "Docker_Socket=off"]);
     logs.iter_mut().for_each(|log| log.line("hello"));
-    let mut child = spawn_behind("ulimit -n 24", &program);
+    // Some fifteen are not of logs; eight logs may be open at rest, and ten unread.
+    let mut child = spawn_behind("ulimit -n 32", &program);
     let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
     for _ in 0..3 {
         let mut names = std::collections::BTreeSet::new();
-        while names.len() < digits.len() {
+        while names.len() < logs.len() {
             let line = lines.next().expect("a line").expect("readable");
             let name = line.split_whitespace().next().expect("a name").to_owned();
             assert!(names.insert(name), "{line} came twice");

@@ -23,6 +23,6 @@ impl Container {
         if is_read && !follow.is_polled() && !follow.is_watched(tailer) {
             follow.watch_or_poll(tailer, around);
         }
-        tailer.rest();
+        tailer.rest(rest);
     }
 }

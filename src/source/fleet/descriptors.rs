@@ -69,7 +69,7 @@ impl Fleet {
         for (rest, _, key) in open {
             let most = match rest {
                 Rest::Ended | Rest::Idle => limit.at_rest - spare,
-                Rest::Unbegun | Rest::Begun => limit.unread,
+                Rest::Unbegun | Rest::Begun => limit.unread - spare,
             };
             if open_files() <= most {
                 break;

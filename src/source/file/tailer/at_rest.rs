@@ -41,7 +41,7 @@ impl Tailer {
         if self.rotation.search.is_under_way() || files.iter().all(Generation::is_closed) {
             return None;
         }
-        Some(match self.is_read_to_end() {
+        Some(match self.is_read_to_end() && !self.has_more_now() {
             true if !self.metadata().is_running => Rest::Ended,
             true => Rest::Idle,
             false if files.iter().all(|file| file.bytes_read() == 0) => Rest::Unbegun,
@@ -57,29 +57,29 @@ impl Tailer {
         is_read && !self.feed.assembler.is_open()
     }
 
-    /// Closes its files. Those that nobody could open again stay open, and so do all if
-    /// something was written to them since they were read to their end.
-    pub fn rest(&mut self) {
-        // What is there may be what was written after a truncation, so it does not count as seen.
-        let is_written = self
-            .rotation
-            .files
-            .open
-            .iter()
-            .any(Generation::has_more_now);
-        if self.is_read_to_end() && is_written {
+    /// Whether more was written than was seen. What is there may be what was written after a
+    /// truncation, so it does not count as seen.
+    fn has_more_now(&self) -> bool {
+        let mut files = self.rotation.files.open.iter();
+        files.any(|file| file.plain_file().is_some() && file.has_more_now())
+    }
+
+    /// Closes its files, unless it was found to be read to its end, and something was written since.
+    pub fn rest(&mut self, rest: Rest) {
+        let is_written = self.has_more_now();
+        if is_written && matches!(rest, Rest::Ended | Rest::Idle) {
             return;
         }
         for file in &mut self.rotation.files.open {
             file.close();
         }
-        self.is_written_at_rest = false;
+        self.is_written_at_rest = is_written;
     }
 
     /// Whether there may be something to read in a log at rest.
     pub(super) fn may_have_news(&self) -> bool {
         let may_have = |file: &Generation| file.unread() > 0 || file.may_have_changed();
-        self.rotation.files.open.iter().any(may_have)
+        self.is_written_at_rest || self.rotation.files.open.iter().any(may_have)
     }
 
     /// A write to a log at rest was reported.

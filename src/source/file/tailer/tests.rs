@@ -313,7 +313,7 @@ fn at_rest() -> World {
     world.tailer.refresh(&world.link).unwrap();
     while world.read() {}
     assert_eq!(world.tailer.may_rest(), Some(at_rest::Rest::Ended));
-    world.tailer.rest();
+    world.tailer.rest(at_rest::Rest::Ended);
     assert!(world.tailer.is_at_rest() && world.tailer.may_rest().is_none());
     world
 }
@@ -358,7 +358,7 @@ fn a_log_that_is_closed_unread_and_deleted_counts_unless_its_archive_is_there() 
             at_rest::Rest::Unbegun
         };
         assert_eq!(world.tailer.may_rest(), Some(rests));
-        world.tailer.rest();
+        world.tailer.rest(rests);
         assert!(world.tailer.is_at_rest());
         if is_archived {
             fs::rename(world.log(), world.copy(Names::Numbered)).unwrap();
