@@ -270,7 +270,12 @@ pub fn draw_to(file: &Path, seconds: u64) -> Result<String, &'static str> {
             .filter(|panel| panel.kind == "timeseries")
     };
     let has_data = |panel: &Panel| {
-        panel.queries.iter().all(|(query, _)| {
+        // Of losses there may be none.
+        let mut queries = panel
+            .queries
+            .iter()
+            .filter(|(query, _)| !query.contains("> 0"));
+        queries.all(|(query, _)| {
             let data = server.query(query).expect("an answer");
             data["result"]
                 .as_array()
