@@ -204,8 +204,9 @@ impl Dockerd {
         let bin = files.join("bin");
         fs::create_dir_all(&bin).map_err(|error| format!("{}: {error}", bin.display()))?;
         let install = |busybox: PathBuf| {
-            fs::copy(&busybox, bin.join("busybox"))
-                .map_err(|error| format!("{}: {error}", busybox.display()))?;
+            // Not by this process: one that another thread starts meanwhile has the file open for writing,
+            // and it cannot be run then.
+            run(Command::new("cp").args([&busybox, &bin.join("busybox")]))?;
             // Fails for a busybox that needs shared libraries.
             let chroot = program("chroot", "coreutils")?;
             run(Command::new(chroot)
