@@ -19,8 +19,7 @@ impl Container {
         let Some((tailer, follow)) = self.log.tailer_mut() else {
             return;
         };
-        let is_read = matches!(rest, Rest::Ended | Rest::Idle);
-        if is_read && !follow.is_polled() && !follow.is_watched(tailer) {
+        if rest.is_read() && !follow.is_polled() && !follow.is_watched(tailer) {
             follow.watch_or_poll(tailer, around);
         }
         tailer.rest(rest);

@@ -60,7 +60,7 @@ pub struct Tailer {
     end: Option<Timestamp>,
     /// It was read up to that.
     is_ended: bool,
-    /// A write was reported since it is at rest.
+    /// Something was unread when its files were closed, or a write was reported since.
     is_written_at_rest: bool,
     /// A file of it was gone when it was to be read on.
     is_resumed: bool,

@@ -67,11 +67,11 @@ impl Fleet {
         }
         open.sort_unstable();
         for (rest, _, key) in open {
-            let most = match rest {
-                Rest::Ended | Rest::Idle => limit.at_rest - spare,
-                Rest::Unbegun | Rest::Begun => limit.unread - spare,
+            let most = match rest.is_read() {
+                true => limit.at_rest,
+                false => limit.unread,
             };
-            if open_files() <= most {
+            if open_files() <= most - spare {
                 break;
             }
             if let Some(container) = self.containers.get_mut(key) {

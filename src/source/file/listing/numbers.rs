@@ -70,15 +70,16 @@ fn is_archive_of(archive: &ListedFile, plain: &ListedFile, layout: Layout) -> io
 /// copied folder, all of these are new), or a number is missing: one of dockerd's files follows the other.
 fn are_contradicted(files: &[&ListedFile], layout: Layout) -> io::Result<bool> {
     let named = |file: &&ListedFile| Some(nanos_of(file.path.stat().ok()?.stx_ctime));
+    let named: Vec<Option<u64>> = files.iter().map(named).collect();
     let follows = |pair: &[&ListedFile]| pair[0].rank.age == pair[1].rank.age.saturating_add(1);
     let is_any_missing = !files.windows(2).all(follows);
-    if !is_any_missing && files.iter().filter_map(named).is_sorted() {
+    if !is_any_missing && named.iter().flatten().is_sorted() {
         return Ok(false);
     }
     let mut before: Vec<(u64, Timestamp)> = Vec::new();
-    for file in files {
+    for (file, named) in files.iter().zip(named) {
         let examined = examine(&file.path, file.id, Some(layout))?;
-        let (Some(named), Examined::Log { first, .. }) = (named(file), examined) else {
+        let (Some(named), Examined::Log { first, .. }) = (named, examined) else {
             continue;
         };
         // Of two that begin alike, one is a copy.

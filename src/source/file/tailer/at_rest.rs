@@ -29,6 +29,13 @@ pub enum Rest {
     Begun,
 }
 
+impl Rest {
+    /// Whether everything was read.
+    pub fn is_read(self) -> bool {
+        matches!(self, Rest::Ended | Rest::Idle)
+    }
+}
+
 impl Tailer {
     /// Whether some of its files are closed.
     pub fn is_at_rest(&self) -> bool {
@@ -67,7 +74,7 @@ impl Tailer {
     /// Closes its files, unless it was found to be read to its end, and something was written since.
     pub fn rest(&mut self, rest: Rest) {
         let is_written = self.has_more_now();
-        if is_written && matches!(rest, Rest::Ended | Rest::Idle) {
+        if is_written && rest.is_read() {
             return;
         }
         for file in &mut self.rotation.files.open {
