@@ -16,6 +16,8 @@
 //! ```
 
 mod acceptance;
+mod append;
+mod bundle;
 pub(crate) mod parsers;
 mod retry;
 
@@ -25,6 +27,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::delivery::aside::{Aside, Offer};
+use crate::delivery::drain::append::{Append, Refused};
+use crate::delivery::drain::bundle::Bundler;
 use crate::delivery::drain::parsers::Parsers;
 use crate::delivery::group::group_of;
 use crate::delivery::hold_back::{Due, HoldBack};
@@ -42,14 +46,6 @@ pub(crate) const DRAIN_BYTES: usize = 4 << 20;
 /// Maximum refusals per call, counted separately for batches that were refused before and for
 /// the others. Each one costs the host a log line and a file.
 const MOST_REFUSALS: usize = 4;
-/// A batch this many times larger than its source bytes is swollen: its lines are nearly
-/// empty, and each record repeats all metadata of its container. Ordinary batches are two or
-/// three times as large.
-const SWELLING: usize = 4;
-/// Whatever `Buffered_Limit` is, swollen batches wait while the host holds this many bytes of our
-/// records in memory: 70 MB of empty lines would become gigabytes before its next flush.
-const MOST_SWOLLEN: usize = 32 << 20;
-
 /// What [`Drain`] needs from the instance.
 #[derive(Clone, Copy)]
 pub(crate) struct Around<'a> {
@@ -86,6 +82,7 @@ pub(crate) struct Drain {
     taken_in_part: Once,
     hold_back: HoldBack,
     parsers: Parsers,
+    bundler: Bundler,
 }
 
 /// The host's answer to an offer.
@@ -95,12 +92,6 @@ enum Answer {
     /// refusal: its records are never dropped for it, however long it lasts.
     Waits(Offer),
     Refused(Offer, Refused),
-}
-
-/// The host refused an append.
-struct Refused {
-    /// Whether some of its routes accepted it.
-    is_in_part: bool,
 }
 
 /// One call of [`Drain::hand_over`]. The call occupies the host's thread: meanwhile the host
@@ -171,6 +162,9 @@ impl Drain {
                 aside.push(batch);
                 continue;
             }
+            let Some(batch) = self.submit_bundle(batch, around, &mut round) else {
+                continue;
+            };
             let offer = self.parsers.offer(batch, &mut self.parts, around);
             match self.submit(offer, around, &mut round) {
                 Answer::Accepted => {}
@@ -251,53 +245,15 @@ impl Drain {
     /// Offers a batch to the host. One without records is accepted unseen.
     fn submit(&mut self, offer: Offer, around: Around<'_>, round: &mut Round) -> Answer {
         if offer.batch.records > 0 {
-            let held = round.held.or_else(|| around.host.holds());
-            let is_too_much = |held| {
-                held >= around.buffered_limit || (is_swollen(&offer) && held >= MOST_SWOLLEN)
-            };
-            if held.is_some_and(is_too_much) {
-                return Answer::Waits(offer);
-            }
-            if let Err(refused) = self.append(&offer, held, around) {
-                round.refusals += 1;
-                return Answer::Refused(offer, refused);
+            match self.append_if_room(&Append::of(&offer), around, round) {
+                Ok(()) => {}
+                Err(None) => return Answer::Waits(offer),
+                Err(Some(refused)) => return Answer::Refused(offer, refused),
             }
         }
-        round.bytes += offer.bytes().len();
-        round.refusals = 0;
         self.accept(offer.batch, around);
         Answer::Accepted
     }
-
-    /// Appends a batch to the host, which holds `held` bytes of ours.
-    fn append(
-        &mut self,
-        offer: &Offer,
-        held: Option<usize>,
-        around: Around<'_>,
-    ) -> Result<(), Refused> {
-        let (batch, bytes) = (&offer.batch, offer.bytes());
-        let tag = batch.tag.as_deref();
-        if around.host.append(tag, batch.records, bytes).is_err() {
-            let before_and_now = held.zip(around.host.holds());
-            return Err(Refused {
-                is_in_part: before_and_now.is_some_and(|(before, now)| now > before),
-            });
-        }
-        self.taken += 1;
-        self.hold_back.appended(bytes.len());
-        for aside in self.aside.values_mut() {
-            aside.others_took(tag, bytes.len(), self.rounds);
-        }
-        Ok(())
-    }
-}
-
-/// Whether a batch is far larger than its source.
-fn is_swollen(offer: &Offer) -> bool {
-    let source = offer.batch.source.as_ref();
-    let source_bytes = source.map_or(u64::MAX, |(_, bytes)| *bytes);
-    (offer.bytes().len() / SWELLING) as u64 > source_bytes
 }
 
 /// Accounts for a split: both parts carry the group markers that the whole batch had once, and

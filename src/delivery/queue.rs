@@ -140,6 +140,14 @@ impl Lanes {
         }
     }
 
+    /// Takes the next small batch, unless it is a large one's turn or not a wanted one.
+    fn pop_small_if(&mut self, is_wanted: impl FnOnce(&Batch) -> bool) -> Option<Batch> {
+        if !self.express.front().is_some_and(is_wanted) {
+            return None;
+        }
+        self.pop_small()
+    }
+
     /// Takes the next small batch, unless it is a large one's turn.
     fn pop_small(&mut self) -> Option<Batch> {
         let next = if self.passing < MOST_PASSING {
@@ -260,6 +268,11 @@ impl Queue {
     /// there is none or if it is the large one's turn.
     pub fn pop_small(&self) -> Option<Batch> {
         lock(&self.lanes).pop_small()
+    }
+
+    /// Takes the next small batch if it is a wanted one and not a large one's turn.
+    pub fn pop_small_if(&self, is_wanted: impl FnOnce(&Batch) -> bool) -> Option<Batch> {
+        lock(&self.lanes).pop_small_if(is_wanted)
     }
 
     /// Releases the space of an accepted batch and keeps its buffer. Returns whether a full

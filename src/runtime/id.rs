@@ -29,11 +29,13 @@ impl ContainerId {
 
     /// The first 12 digits, as `docker ps` shows them.
     pub fn short(&self) -> String {
-        let mut text = self.to_string();
-        text.truncate(12);
-        text
+        let digits = self.0.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let digits = digits.map(|digit| char::from(DIGITS[usize::from(digit)]));
+        digits.take(12).collect()
     }
 }
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 fn hex(digit: u8) -> Option<u8> {
     match digit {

@@ -5,14 +5,12 @@
 
 use std::time::{Duration, Instant};
 
-/// Interval between two reads of the active logs: a part for each of the first fifty logs, a
-/// larger one for each further log, clamped to the bounds below. A few busy containers are
-/// read almost immediately, a thousand in larger batches. A read that returns nothing takes
-/// 0.6 µs, so the total cost of such reads is the same however many logs are active.
-const FEW_LOGS: u32 = 50;
-const CYCLE_PER_LOG: Duration = Duration::from_micros(66);
-const CYCLE_PER_FURTHER_LOG: Duration = Duration::from_micros(200);
-const SHORTEST_CYCLE: Duration = Duration::from_millis(1);
+/// Interval between two reads of the active logs: a part for each of them, clamped to the bounds
+/// below. A read that returns nothing takes 0.6 µs, so the total cost of such reads is the same
+/// however many logs are active. Outputs get records at the host's flush interval, 200 ms or more,
+/// so a shorter cycle would wake two threads more often for a delay that nobody sees.
+const CYCLE_PER_LOG: Duration = Duration::from_micros(200);
+const SHORTEST_CYCLE: Duration = Duration::from_millis(20);
 const LONGEST_CYCLE: Duration = Duration::from_millis(200);
 /// The longest sleep: each turn of the reader is reported as its sign of life.
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
@@ -226,16 +224,10 @@ impl Schedule {
 /// Interval between two reads of the active logs, for `busy` logs that are not watched and
 /// `watched` logs that were written since the last pass.
 fn cycle_of(busy: usize, watched: usize) -> Duration {
-    let count = |logs: usize| u32::try_from(logs).unwrap_or(u32::MAX);
-    let few = count(busy).min(FEW_LOGS);
-    let mut cycle = CYCLE_PER_LOG * few + CYCLE_PER_FURTHER_LOG.saturating_mul(count(busy) - few);
-    if watched > 0 {
-        let at_least = CYCLE_PER_LOG * FEW_LOGS;
-        cycle = cycle
-            .max(at_least)
-            .max(CYCLE_PER_FURTHER_LOG.saturating_mul(count(watched)));
-    }
-    cycle.clamp(SHORTEST_CYCLE, LONGEST_CYCLE)
+    let logs = u32::try_from(busy.max(watched)).unwrap_or(u32::MAX);
+    CYCLE_PER_LOG
+        .saturating_mul(logs)
+        .clamp(SHORTEST_CYCLE, LONGEST_CYCLE)
 }
 
 #[cfg(test)]

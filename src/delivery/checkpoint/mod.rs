@@ -13,6 +13,7 @@ mod journal_place;
 mod removal;
 mod shared;
 mod slot;
+mod slot_writes;
 mod store;
 
 use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker};

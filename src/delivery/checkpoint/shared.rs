@@ -72,14 +72,25 @@ impl SharedCheckpoint {
         lock(&self.view).saved.get(id).copied()
     }
 
-    /// Advances a container's stream checkpoints; see [`CheckpointStore::advance`].
+    /// Advances a container's stream checkpoints; see [`CheckpointStore::advance_all`].
     pub fn advance(&self, id: ContainerId, advance: &Advance) -> io::Result<bool> {
+        self.advance_all(&[(id, advance)])
+    }
+
+    /// Advances the stream checkpoints of several containers; see
+    /// [`CheckpointStore::advance_all`].
+    pub fn advance_all(&self, advances: &[(ContainerId, &Advance)]) -> io::Result<bool> {
         let mut store = lock(&self.store);
         self.hear_of_taken_up(&mut store);
-        let written = store.advance(id, advance);
+        let written = store.advance_all(advances.iter().copied());
         let mut view = lock(&self.view);
-        view.saved.extend(store.saved(&id).map(|saved| (id, saved)));
-        view.gone.remove(&id);
+        for (id, _) in advances {
+            let saved = store.saved(id);
+            view.saved.extend(saved.map(|saved| (*id, saved)));
+            if !view.gone.is_empty() {
+                view.gone.remove(id);
+            }
+        }
         written
     }
 

@@ -1,8 +1,8 @@
-//! The checkpoint file (`DB`): a header and one slot per container, rewritten in place by a
-//! single `pwrite` on each acknowledgement.
+//! The checkpoint file (`DB`): a header and one slot per container, rewritten in place on each
+//! acknowledgement, by a single `pwrite` for all containers that are close together in it.
 //!
-//! Why not a log or a database: an acknowledgement costs one system call of 256 bytes, the
-//! file does not grow over time, a full disk does not stop it, and nothing needs compaction. A
+//! Why not a log or a database: an acknowledgement costs one system call, the file does not
+//! grow over time, a full disk does not stop it, and nothing needs compaction. A
 //! killed process loses nothing, because the page cache has it. A power cut can lose the last
 //! seconds, which duplicates records but loses none, since each slot holds two checksummed
 //! copies (see `slot`).
@@ -19,7 +19,8 @@ use crate::delivery::checkpoint::db_file::{
 };
 use crate::delivery::checkpoint::header::{self, HEADER, HEADER_USED};
 use crate::delivery::checkpoint::removal::{instant_of, time_of, FORGET_AFTER};
-use crate::delivery::checkpoint::slot::{SlotCopy, SlotState, SLOT};
+use crate::delivery::checkpoint::slot::{SlotCopy, SlotState, COPY, SLOT};
+use crate::delivery::checkpoint::slot_writes::{self, SlotWrite};
 use crate::delivery::checkpoint::{db_file, slot, Advance, ContainerCheckpoint, FirstStart};
 use crate::format::position::Timestamp;
 use crate::runtime::id::ContainerId;
@@ -61,24 +62,31 @@ impl Opened {
 
 #[derive(Debug)]
 struct Entry {
-    slot: usize,
+    id: ContainerId,
     sequence: u64,
     saved: ContainerCheckpoint,
     /// When its container was removed.
     gone_since: Option<Instant>,
-    /// Not yet in the file, because a write failed.
-    is_dirty: bool,
+    /// Whether it is one of the `unwritten`.
+    is_unwritten: bool,
 }
 
 impl Entry {
     /// An entry that was never written to its slot.
-    fn new(slot: usize) -> Entry {
+    fn new(id: ContainerId) -> Entry {
         Entry {
-            slot,
+            id,
             sequence: 0,
             saved: ContainerCheckpoint::default(),
             gone_since: None,
-            is_dirty: false,
+            is_unwritten: false,
+        }
+    }
+
+    /// It is to be written to its slot.
+    fn mark_unwritten(&mut self, slot: usize, unwritten: &mut Vec<usize>) {
+        if !std::mem::replace(&mut self.is_unwritten, true) {
+            unwritten.push(slot);
         }
     }
 }
@@ -87,13 +95,16 @@ impl Entry {
 #[derive(Debug)]
 pub struct CheckpointStore {
     file: Option<File>,
-    entries: HashMap<ContainerId, Entry>,
+    /// By slot; `None` if it is free.
+    entries: Vec<Option<Box<Entry>>>,
+    /// The slot of each container.
+    slots: HashMap<ContainerId, usize>,
     /// Removed containers and when they were removed, in that order. Some have come back
     /// since.
     gone: VecDeque<(Instant, ContainerId)>,
     free_slots: Vec<usize>,
-    slot_count: usize,
-    dirty: usize,
+    /// Slots whose entries are not in the file as they are here, each once.
+    unwritten: Vec<usize>,
     /// The time of this start, if it is the first.
     begun: Option<Timestamp>,
     /// Whether the file says that the initial scan is done.
@@ -105,11 +116,11 @@ impl CheckpointStore {
     pub fn in_memory() -> CheckpointStore {
         CheckpointStore {
             file: None,
-            entries: HashMap::new(),
+            entries: Vec::new(),
+            slots: HashMap::new(),
             gone: VecDeque::new(),
             free_slots: Vec::new(),
-            slot_count: 0,
-            dirty: 0,
+            unwritten: Vec::new(),
             begun: None,
             is_marked: false,
         }
@@ -203,7 +214,7 @@ impl CheckpointStore {
         store.is_marked = is_marked;
         let mut piece = vec![0; SLOTS_AT_ONCE * SLOT];
         loop {
-            let length = db_file::read_at(&file, &mut piece, slot_offset(store.slot_count))?;
+            let length = db_file::read_at(&file, &mut piece, slot_offset(store.entries.len()))?;
             for slot in piece.get(..length).unwrap_or_default().chunks(SLOT) {
                 opened.damaged_entries += usize::from(store.add_slot(slot));
             }
@@ -211,8 +222,8 @@ impl CheckpointStore {
                 break;
             }
         }
-        let entries = store.entries.iter();
-        let gone = entries.filter_map(|(id, entry)| Some((entry.gone_since?, *id)));
+        let entries = store.entries.iter().flatten();
+        let gone = entries.filter_map(|entry| Some((entry.gone_since?, entry.id)));
         store.gone = gone.collect();
         store.gone.make_contiguous().sort_unstable();
         store.file = Some(file);
@@ -221,8 +232,8 @@ impl CheckpointStore {
 
     /// Adds the next slot of the file. Returns whether it is damaged.
     fn add_slot(&mut self, bytes: &[u8]) -> bool {
-        let number = self.slot_count;
-        self.slot_count += 1;
+        let number = self.entries.len();
+        self.entries.push(None);
         let state = slot::decode(bytes);
         match state {
             SlotState::Free | SlotState::Damaged => self.free_slots.push(number),
@@ -231,31 +242,65 @@ impl CheckpointStore {
                 id,
                 saved,
                 gone,
-            }) => {
-                let entry = Entry {
+            }) => self.insert_newer(
+                number,
+                Entry {
                     sequence,
                     saved,
                     gone_since: gone.map(instant_of),
-                    ..Entry::new(number)
-                };
-                self.insert_newer(id, entry);
-            }
+                    ..Entry::new(id)
+                },
+            ),
         }
         state == SlotState::Damaged
     }
 
     /// A power cut can leave two slots for one container: the newer one wins.
-    fn insert_newer(&mut self, id: ContainerId, entry: Entry) {
-        let older = match self.entries.get(&id) {
-            Some(known) if known.sequence >= entry.sequence => Some(entry),
-            _ => self.entries.insert(id, entry),
+    fn insert_newer(&mut self, slot: usize, entry: Entry) {
+        let older = match self.slots.get(&entry.id) {
+            Some(known) if self.sequence_in(*known) >= entry.sequence => Some(slot),
+            _ => {
+                let older = self.slots.insert(entry.id, slot);
+                self.entries[slot] = Some(Box::new(entry));
+                older
+            }
         };
-        self.free_slots.extend(older.map(|older| older.slot));
+        if let Some(older) = older {
+            self.entries[older] = None;
+            self.free_slots.push(older);
+        }
+    }
+
+    fn sequence_in(&self, slot: usize) -> u64 {
+        let entry = self.entries.get(slot).and_then(Option::as_deref);
+        entry.map_or(0, |entry| entry.sequence)
+    }
+
+    fn entry(&self, id: &ContainerId) -> Option<&Entry> {
+        self.entries.get(*self.slots.get(id)?)?.as_deref()
+    }
+
+    fn entry_mut(&mut self, id: &ContainerId) -> Option<&mut Entry> {
+        self.entries.get_mut(*self.slots.get(id)?)?.as_deref_mut()
+    }
+
+    /// The slot of a container, a free one if it had none.
+    fn slot_of(&mut self, id: ContainerId) -> usize {
+        if let Some(slot) = self.slots.get(&id) {
+            return *slot;
+        }
+        let slot = self.free_slots.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            self.entries.len() - 1
+        });
+        self.entries[slot] = Some(Box::new(Entry::new(id)));
+        self.slots.insert(id, slot);
+        slot
     }
 
     /// Returns the checkpoint of a container that exists and cancels its removal.
     pub fn take_up(&mut self, id: &ContainerId) -> Option<ContainerCheckpoint> {
-        let entry = self.entries.get_mut(id)?;
+        let entry = self.entry_mut(id)?;
         entry.gone_since = None;
         Some(entry.saved)
     }
@@ -273,128 +318,133 @@ impl CheckpointStore {
 
     /// The checkpoint of a container.
     pub fn saved(&self, id: &ContainerId) -> Option<ContainerCheckpoint> {
-        self.entries.get(id).map(|entry| entry.saved)
+        self.entry(id).map(|entry| entry.saved)
     }
 
     /// Number of containers with an entry.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.slots.len()
     }
 
     /// Number of entries for which there is memory.
     #[cfg(test)]
     pub fn room(&self) -> usize {
-        self.entries.capacity()
+        self.slots.capacity()
     }
 
     /// All containers that have an entry, and whether they are marked as removed.
     pub fn all(&self) -> impl Iterator<Item = (ContainerId, bool)> + '_ {
-        let entries = self.entries.iter();
-        entries.map(|(id, entry)| (*id, entry.gone_since.is_some()))
+        let entries = self.entries.iter().flatten();
+        entries.map(|entry| (entry.id, entry.gone_since.is_some()))
     }
 
     /// All containers that have an entry and are not marked as removed.
     pub fn containers(&self) -> Vec<ContainerId> {
-        self.entries
-            .iter()
-            .filter(|(_, entry)| entry.gone_since.is_none())
-            .map(|(id, _)| *id)
+        let all = self.all();
+        all.filter_map(|(id, is_gone)| (!is_gone).then_some(id))
             .collect()
     }
 
-    /// Advances a container's stream checkpoints. After an error they are kept in memory, and
-    /// the next successful write also writes everything that is missing in the file. Returns
-    /// whether anything was written.
+    /// Advances a container's stream checkpoints; see [`CheckpointStore::advance_all`].
     pub fn advance(&mut self, id: ContainerId, advance: &Advance) -> io::Result<bool> {
-        let entry = match self.entries.get_mut(&id) {
-            Some(entry) => entry,
-            None => {
-                let slot = self.free_slots.pop().unwrap_or(self.slot_count);
-                self.slot_count = self.slot_count.max(slot + 1);
-                self.entries.entry(id).or_insert(Entry::new(slot))
-            }
-        };
-        for (saved, moved) in entry.saved.iter_mut().zip(advance) {
-            if let Some(checkpoint) = moved {
-                *saved = *checkpoint;
-            }
-        }
-        entry.gone_since = None;
-        let Some(file) = &self.file else {
-            return Ok(false);
-        };
-        let written = write_entry(file, id, entry);
-        if entry.is_dirty != written.is_err() {
-            entry.is_dirty = written.is_err();
-            self.dirty = if entry.is_dirty {
-                self.dirty + 1
-            } else {
-                self.dirty - 1
-            };
-        }
-        written?;
-        self.write_dirty()?;
-        Ok(true)
+        self.advance_all([(id, advance)])
     }
 
-    fn write_dirty(&mut self) -> io::Result<()> {
-        if self.dirty == 0 {
-            return Ok(());
+    /// Advances the stream checkpoints of several containers, in this order. After an error they
+    /// are kept in memory, and the next successful write also writes everything that is missing
+    /// in the file. Returns whether anything was written.
+    pub fn advance_all<'a>(
+        &mut self,
+        advances: impl IntoIterator<Item = (ContainerId, &'a Advance)>,
+    ) -> io::Result<bool> {
+        for (id, advance) in advances {
+            let slot = self.slot_of(id);
+            let Some(entry) = self.entries[slot].as_deref_mut() else {
+                continue;
+            };
+            for (saved, moved) in entry.saved.iter_mut().zip(advance) {
+                if let Some(checkpoint) = moved {
+                    *saved = *checkpoint;
+                }
+            }
+            entry.gone_since = None;
+            entry.mark_unwritten(slot, &mut self.unwritten);
         }
-        let Some(file) = &self.file else {
-            return Ok(());
-        };
-        for (id, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.is_dirty) {
-            write_entry(file, *id, entry)?;
-            entry.is_dirty = false;
-            self.dirty -= 1;
+        self.write_unwritten()
+    }
+
+    /// Writes what is not in the file. Returns whether that was anything.
+    fn write_unwritten(&mut self) -> io::Result<bool> {
+        let has_any = !self.unwritten.is_empty();
+        if let Some(file) = &self.file {
+            let mut writes = Vec::with_capacity(self.unwritten.len());
+            for slot in &self.unwritten {
+                if let Some(entry) = &self.entries[*slot] {
+                    put_writes(*slot, entry, &mut writes);
+                }
+            }
+            slot_writes::write(file, writes)?;
         }
-        Ok(())
+        for slot in self.unwritten.drain(..) {
+            if let Some(entry) = &mut self.entries[slot] {
+                // A failed write leaves the sequence unchanged, so it is retried in the same
+                // place: the other copy may be the only valid one.
+                entry.sequence += 1;
+                entry.is_unwritten = false;
+            }
+        }
+        Ok(has_any && self.file.is_some())
     }
 
     /// Marks a container as removed; its entry is deleted `FORGET_AFTER` later, by a later
     /// call. Returns whether anything was written.
     pub fn forget(&mut self, id: &ContainerId, now: Instant) -> io::Result<bool> {
         let mut has_written = false;
-        if let Some(entry) = self.entries.get_mut(id) {
-            if entry.gone_since.is_none() {
+        if let Some(slot) = self.slots.get(id) {
+            let entry = self.entries[*slot].as_deref_mut();
+            if let Some(entry) = entry.filter(|entry| entry.gone_since.is_none()) {
                 entry.gone_since = Some(now);
                 self.gone.push_back((now, *id));
+                entry.mark_unwritten(*slot, &mut self.unwritten);
                 // The next start knows then that nothing of it is missing.
-                if let Some(file) = &self.file {
-                    write_entry(file, *id, entry)?;
-                    has_written = true;
-                }
+                has_written = self.write_unwritten()?;
             }
         }
+        let mut freed = Vec::new();
         while let Some((since, id)) = self.gone.front().copied() {
             if now.duration_since(since) < FORGET_AFTER {
                 break;
             }
             self.gone.pop_front();
             // It may have come back and been removed again since.
-            let is_gone = self
-                .entries
-                .get(&id)
-                .is_some_and(|entry| entry.gone_since == Some(since));
-            let Some(entry) = is_gone.then(|| self.entries.remove(&id)).flatten() else {
+            let is_gone = |entry: &Entry| entry.gone_since == Some(since);
+            if !self.entry(&id).is_some_and(is_gone) {
                 continue;
-            };
-            if entry.is_dirty {
-                self.dirty -= 1;
             }
-            // The next user of the slot writes all of it.
-            self.free_slots.push(entry.slot);
-            if let Some(file) = &self.file {
-                file.write_all_at(&[0; SLOT], slot_offset(entry.slot))?;
-                has_written = true;
+            if let Some(slot) = self.slots.remove(&id) {
+                self.entries[slot] = None;
+                // The next user of the slot writes all of it.
+                self.free_slots.push(slot);
+                freed.push(slot);
             }
         }
-        if self.entries.capacity() / 8 > self.entries.len() + LEAST_ROOM {
-            self.entries.shrink_to(self.entries.len() + LEAST_ROOM);
+        has_written |= self.clear(&freed)?;
+        if self.slots.capacity() / 8 > self.slots.len() + LEAST_ROOM {
+            self.slots.shrink_to(self.slots.len() + LEAST_ROOM);
         }
         Ok(has_written)
+    }
+
+    /// Writes zeros into these slots. Returns whether there were any.
+    fn clear(&mut self, slots: &[usize]) -> io::Result<bool> {
+        let Some(file) = self.file.as_ref().filter(|_| !slots.is_empty()) else {
+            return Ok(false);
+        };
+        self.unwritten.retain(|slot| self.entries[*slot].is_some());
+        let zeros = slots.iter().flat_map(|slot| whole_slot(*slot, [0; COPY]));
+        slot_writes::write(file, zeros.collect())?;
+        Ok(true)
     }
 
     /// Makes earlier writes survive a power cut. Slow; for a clean exit.
@@ -403,31 +453,36 @@ impl CheckpointStore {
     }
 }
 
-fn write_entry(file: &File, id: ContainerId, entry: &mut Entry) -> io::Result<()> {
+/// Adds the writes that bring an entry into the file.
+fn put_writes(slot: usize, entry: &Entry, writes: &mut Vec<SlotWrite>) {
     let sequence = entry.sequence + 1;
     let copy = slot::encode(&SlotCopy {
         sequence,
-        id,
+        id: entry.id,
         saved: entry.saved,
         gone: entry.gone_since.map(time_of),
     });
     if sequence == 1 {
         // The slot's previous content must not outlive its container.
-        let mut slot = [0; SLOT];
-        slot[slot::COPY..].copy_from_slice(&copy);
-        file.write_all_at(&slot, slot_offset(entry.slot))?;
-    } else {
-        let which = if sequence.is_multiple_of(2) {
-            0
-        } else {
-            slot::COPY as u64
-        };
-        file.write_all_at(&copy, slot_offset(entry.slot) + which)?;
+        return writes.extend(whole_slot(slot, copy));
     }
-    // A failed write leaves the sequence unchanged, so it is retried in the same place: the
-    // other copy may be the only valid one.
-    entry.sequence = sequence;
-    Ok(())
+    let which = if sequence.is_multiple_of(2) {
+        0
+    } else {
+        COPY as u64
+    };
+    let offset = slot_offset(slot) + which;
+    writes.push(SlotWrite {
+        offset,
+        bytes: copy,
+    });
+}
+
+/// Zeros in the place of the first copy, and this second one.
+fn whole_slot(slot: usize, second: [u8; COPY]) -> [SlotWrite; 2] {
+    let offset = slot_offset(slot);
+    let (zeros, second_offset) = ([0; COPY], offset + COPY as u64);
+    [(offset, zeros), (second_offset, second)].map(|(offset, bytes)| SlotWrite { offset, bytes })
 }
 
 fn slot_offset(slot: usize) -> u64 {

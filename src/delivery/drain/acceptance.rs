@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use crate::delivery::drain::{Around, Drain};
+use crate::delivery::link::Link;
 use crate::delivery::queue::{Batch, Progress};
 use crate::telemetry::account::{wall_clock, Amount};
 use crate::telemetry::event::Event;
@@ -11,15 +12,22 @@ use crate::telemetry::event::Event;
 impl Drain {
     /// The host accepted the batch: advances the checkpoint (I1) and releases its queue space.
     pub(super) fn accept(&mut self, batch: Batch, around: Around<'_>) {
-        if let Some((account, amount)) = batch.carried() {
-            if let Some(since) = account.accepted(amount) {
-                around
-                    .link
-                    .latency
-                    .observe(since.elapsed_until(wall_clock()));
-            }
-        }
+        credit(&batch, around.link);
         self.pass(batch, around);
+    }
+
+    /// The host accepted these batches in one append. The checkpoint advances for all of them in
+    /// one write, so that a kill in between repeats as little as it does after a single one.
+    pub(super) fn accept_all(&mut self, batches: Vec<Batch>, around: Around<'_>) {
+        let link = around.link;
+        batches.iter().for_each(|batch| credit(batch, link));
+        let advances = batches.iter().filter_map(|batch| match &batch.progress {
+            Progress::Advance(advance) => Some((batch.container, advance)),
+            _ => None,
+        });
+        let advances: Vec<_> = advances.collect();
+        self.report_checkpoint(link.checkpoint.advance_all(&advances), around);
+        batches.into_iter().for_each(|batch| release(batch, link));
     }
 
     /// The host never accepts this single record: counts it and advances the checkpoint past
@@ -57,9 +65,7 @@ impl Drain {
             self.parsers.forget(&batch.container);
             link.has_left(&batch.container);
         }
-        if link.queue.accepted(batch.bytes) {
-            link.reader_waker.wake();
-        }
+        release(batch, link);
     }
 
     /// Logs once when checkpoint writes start to fail and once when they succeed again.
@@ -89,5 +95,22 @@ impl Drain {
                 });
             }
         }
+    }
+}
+
+/// Credits the account of an accepted batch.
+fn credit(batch: &Batch, link: &Link) {
+    let since = batch
+        .carried()
+        .and_then(|(account, amount)| account.accepted(amount));
+    if let Some(since) = since {
+        link.latency.observe(since.elapsed_until(wall_clock()));
+    }
+}
+
+/// Releases the queue space of a batch that is done with.
+fn release(batch: Batch, link: &Link) {
+    if link.queue.accepted(batch.bytes) {
+        link.reader_waker.wake();
     }
 }

@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::delivery::aside::{Alone, Aside, Offer, MOST_UNTOLD};
-use crate::delivery::drain::{note_division, Answer, Around, Drain, Refused, Round, MOST_REFUSALS};
+use crate::delivery::drain::{
+    note_division, Answer, Append, Around, Drain, Refused, Round, MOST_REFUSALS,
+};
 use crate::delivery::host_wake::RETRY;
 use crate::delivery::link::Link;
 use crate::delivery::queue::Batch;
@@ -256,7 +258,7 @@ impl Drain {
             let mut is_small = false;
             if offer.batch.records > 0 {
                 let held = around.host.holds();
-                let Err(refused) = self.append(&offer, held, around) else {
+                let Err(refused) = self.append(&Append::of(&offer), held, around) else {
                     round.bytes += offer.bytes().len();
                     aside.alone = None;
                     tried

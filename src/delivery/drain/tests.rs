@@ -3,6 +3,7 @@ use crate::config::{BufferedLimit, Config};
 use std::sync::{Arc, Mutex};
 
 use crate::delivery::checkpoint::{CheckpointStore, StreamCheckpoint};
+use crate::delivery::drain::append::MOST_SWOLLEN;
 use crate::delivery::drain::parsers::{MOST_PARSING, PARSED_BYTES};
 use crate::delivery::drain::retry::{MOST_CONTRADICTIONS, MOST_PROBED, QUIET_WAIT};
 use crate::delivery::host::embedded::decode_records;
@@ -210,6 +211,14 @@ fn taken<R>(host: &Choosy<R>, tag: &str) -> Vec<String> {
         .filter(|(of, _)| of == tag)
         .map(|(_, text)| text.clone())
         .collect()
+}
+
+fn any_parser() -> Arc<Parsing> {
+    Arc::new(Parsing {
+        parser: "any".to_owned(),
+        key: None,
+        keep_log: false,
+    })
 }
 
 const LONG: &str = "0123456789012345678901234567890123456789012345678901234567890123456789";
@@ -475,12 +484,7 @@ fn what_a_parser_is_to_take_apart_goes_in_portions() {
     let host = choosy(|_, _, bytes| bytes > PARSED_BYTES);
     let text = long(100);
     let texts = vec![text.as_str(); 200];
-    let parsing = Parsing {
-        parser: "any".to_owned(),
-        key: None,
-        keep_log: false,
-    };
-    bench.push_parsed(1, "a", &texts, Some(Arc::new(parsing)));
+    bench.push_parsed(1, "a", &texts, Some(any_parser()));
     bench.turn(&host);
     assert_eq!(taken(&host, "a"), texts);
     assert!(bench.is_drained());
@@ -539,11 +543,7 @@ fn small_batches_of_others_pass_the_parts_of_one_and_its_own_stay_behind() {
     host.toil = Duration::from_millis(7);
     let text = long(200);
     let texts = vec![text.as_str(); 45];
-    let parsing = Arc::new(Parsing {
-        parser: "any".to_owned(),
-        key: None,
-        keep_log: false,
-    });
+    let parsing = any_parser();
     bench.push_parsed(1, "a", &texts, Some(parsing));
     bench.turn(&host);
     let first = taken(&host, "a").len();
@@ -577,11 +577,7 @@ fn what_is_parsed_of_those_aside_takes_no_turn_from_others() {
     let is_open = std::cell::Cell::new(false);
     let mut host = choosy(|tag, _, _| tag == "a" && !is_open.get());
     let text = long(200);
-    let parsing = Arc::new(Parsing {
-        parser: "any".to_owned(),
-        key: None,
-        keep_log: false,
-    });
+    let parsing = any_parser();
     for _ in 0..2 {
         bench.push_parsed(1, "a", &[text.as_str(); 20], Some(Arc::clone(&parsing)));
     }
@@ -603,11 +599,7 @@ fn what_is_parsed_of_those_aside_takes_no_turn_from_others() {
 fn the_search_for_a_record_that_is_taken_is_bounded_for_all_containers_together() {
     let mut bench = Bench::new();
     let host = choosy(|_, _, bytes| bytes > 500);
-    let parsing = Arc::new(Parsing {
-        parser: "any".to_owned(),
-        key: None,
-        keep_log: false,
-    });
+    let parsing = any_parser();
     let too_long = long(10);
     for digit in 1..=10 {
         bench.push_parsed(
@@ -699,11 +691,7 @@ fn messages_have_the_id_that_the_runtime_shows_and_are_tried_again_until_they_ar
     // A parser that takes too long.
     let mut host = choosy(|_, _, _| false);
     host.toil = MOST_PARSING;
-    let parsing = Arc::new(Parsing {
-        parser: "any".to_owned(),
-        key: None,
-        keep_log: false,
-    });
+    let parsing = any_parser();
     bench.fill_events();
     bench.push_parsed(1, "a", &["text"], Some(parsing));
     let is_slow = |event: &Event| matches!(event, Event::ParserSlow { .. });
@@ -835,11 +823,7 @@ fn the_copies_of_a_parser_count_among_what_stands_aside() {
     let mut bench = Bench::new();
     let is_open = std::cell::Cell::new(false);
     let host = choosy(|_, _, _| !is_open.get());
-    let parsing = Arc::new(Parsing {
-        parser: "any".to_owned(),
-        key: None,
-        keep_log: false,
-    });
+    let parsing = any_parser();
     let text = long(200);
     for digit in [1, 2] {
         bench.push_parsed(digit, "a", &[text.as_str(); 15], Some(Arc::clone(&parsing)));
@@ -1099,4 +1083,142 @@ fn what_is_swollen_waits_while_the_host_holds_much_and_nothing_of_it_is_given_up
     assert_eq!(taken(&host, "tiny"), ["a", "b", "c"]);
     let figures = bench.account(1).figures();
     assert_eq!((figures.refused, figures.pending()), (Amount::default(), 0));
+}
+
+/// A link over a file, for the writes to it.
+fn bench_with_db(path: &Path) -> Bench {
+    let mut bench = Bench::new();
+    let store = CheckpointStore::open(path).unwrap().store;
+    bench.link = Link::new(1 << 20, store).unwrap();
+    bench.config.db = Some(path.to_owned());
+    bench
+}
+
+#[test]
+fn small_batches_with_one_tag_are_one_append_and_one_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("positions.db");
+    let mut bench = bench_with_db(&path);
+    let host = choosy(|_, _, _| false);
+    for round in 1..=3 {
+        for container in 1..=20 {
+            bench.push(container, "all", &["one"]);
+        }
+        bench.push(1, "all", &["two"]);
+        bench.turn(&host);
+        assert_eq!(*host.offers.lock().unwrap(), round);
+        assert_eq!(bench.link.tally.checkpoint_writes.get(), round as u64);
+    }
+    let texts = [&["one"; 20][..], &["two"]].concat().repeat(3);
+    assert_eq!(taken(&host, "all"), texts);
+    assert!(bench.is_drained());
+    drop(bench);
+    let store = CheckpointStore::open(&path).unwrap().store;
+    for container in 1..=20 {
+        let saved = store.saved(&ContainerId::from_bytes([container; 32]));
+        let offset = 9 * (1 + u64::from(container == 1));
+        assert_eq!(saved.map(|saved| saved[0].offset), Some(offset));
+    }
+}
+
+#[test]
+fn batches_with_another_tag_a_parser_or_no_records_go_alone_and_in_order() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, _, _| false);
+    bench.push(1, "a", &["1"]);
+    bench.push(2, "b", &["2"]);
+    bench.push(3, "b", &["3"]);
+    bench.push_parsed(4, "b", &["4"], Some(any_parser()));
+    bench.push(5, "b", &["5"]);
+    bench.link.leave(ContainerId::from_bytes([5; 32]));
+    bench.push(6, "b", &["6"]);
+    bench.push(7, "b", &["7"]);
+    bench.turn(&host);
+    assert_eq!(*host.offers.lock().unwrap(), 5);
+    assert_eq!(taken(&host, "a"), ["1"]);
+    assert_eq!(taken(&host, "b"), ["2", "3", "4", "5", "6", "7"]);
+    assert!(bench.is_drained());
+}
+
+#[test]
+fn a_refused_bundle_is_offered_batch_by_batch_and_each_container_keeps_its_order() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, texts, _| texts.iter().any(|text| text == "bad"));
+    for text in ["one", "two"] {
+        for container in 1..=20 {
+            bench.push(container, "all", &[text]);
+        }
+    }
+    bench.push(21, "all", &["bad"]);
+    bench.turn(&host);
+    assert_eq!(*host.offers.lock().unwrap(), 1);
+    assert_eq!(taken(&host, "all"), [""; 0]);
+    for container in 1..=21 {
+        assert_eq!(bench.saved_offset(container), None);
+    }
+    bench.turn(&host);
+    for container in 1..=20 {
+        assert_eq!(bench.saved_offset(container), Some(6));
+    }
+    assert_eq!(taken(&host, "all").len(), 40);
+    // Only the one that the host does not accept stands aside, and nothing is bundled meanwhile.
+    assert_eq!(bench.drain.aside.len(), 1);
+    let before = *host.offers.lock().unwrap();
+    bench.push(1, "all", &["three"]);
+    bench.push(2, "all", &["three"]);
+    bench.hand_over(&host);
+    assert_eq!(*host.offers.lock().unwrap(), before + 2);
+}
+
+#[test]
+fn a_host_with_room_for_little_is_offered_small_bundles_that_it_seldom_refuses() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, _, bytes| bytes > 8 * 1024);
+    let text = long(14);
+    let mut refusals = Vec::new();
+    for _ in 0..100 {
+        for container in 1..=20 {
+            bench.push(container, "all", &[&text, &text]);
+        }
+        bench.turn(&host);
+        refusals.push(!bench.drain.aside.is_empty());
+        bench.turn(&host);
+        assert!(bench.is_drained());
+    }
+    assert_eq!(taken(&host, "all").len(), 4000);
+    let count = |rounds: &[bool]| rounds.iter().filter(|refused| **refused).count();
+    assert!(refusals[0] && count(&refusals[10..]) < 20, "{refusals:?}");
+    // With room again, bundles are large again.
+    let host = choosy(|_, _, _| false);
+    for _ in 0..1000 {
+        for container in 1..=20 {
+            bench.push(container, "all", &[&text, &text]);
+        }
+        bench.turn(&host);
+    }
+    let before = *host.offers.lock().unwrap();
+    for container in 1..=20 {
+        bench.push(container, "all", &[&text, &text]);
+    }
+    bench.turn(&host);
+    assert_eq!(*host.offers.lock().unwrap(), before + 1);
+}
+
+#[test]
+fn a_bundle_waits_for_a_host_that_holds_much() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, _, _| false);
+    for container in 1..=3 {
+        bench.push(container, "all", &["one"]);
+    }
+    // Full only once the queue was looked at.
+    bench.buffered_limit = 1;
+    *host.held.lock().unwrap() = 1;
+    bench.hand_over(&host);
+    assert_eq!(*host.offers.lock().unwrap(), 0);
+    *host.held.lock().unwrap() = 0;
+    bench.turn(&host);
+    bench.turn(&host);
+    assert_eq!(taken(&host, "all"), ["one"; 3]);
+    assert_eq!(bench.refused(1), 0);
 }
