@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// however many logs are active. Outputs get records at the host's flush interval, 200 ms or more,
 /// so a shorter cycle would wake two threads more often for a delay that nobody sees.
 const CYCLE_PER_LOG: Duration = Duration::from_micros(200);
-const SHORTEST_CYCLE: Duration = Duration::from_millis(20);
+const SHORTEST_CYCLE: Duration = Duration::from_millis(24);
 const LONGEST_CYCLE: Duration = Duration::from_millis(200);
 /// The longest sleep: each turn of the reader is reported as its sign of life.
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);

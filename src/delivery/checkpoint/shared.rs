@@ -72,26 +72,26 @@ impl SharedCheckpoint {
         lock(&self.view).saved.get(id).copied()
     }
 
-    /// Advances a container's stream checkpoints; see [`CheckpointStore::advance_all`].
+    /// Advances a container's stream checkpoints and writes them.
     pub fn advance(&self, id: ContainerId, advance: &Advance) -> io::Result<bool> {
         self.advance_all(&[(id, advance)])
     }
 
-    /// Advances the stream checkpoints of several containers; see
-    /// [`CheckpointStore::advance_all`].
+    /// Advances the stream checkpoints of several containers, in this order, and writes them at
+    /// once; see [`CheckpointStore::write_advanced`].
     pub fn advance_all(&self, advances: &[(ContainerId, &Advance)]) -> io::Result<bool> {
         let mut store = lock(&self.store);
         self.hear_of_taken_up(&mut store);
-        let written = store.advance_all(advances.iter().copied());
         let mut view = lock(&self.view);
-        for (id, _) in advances {
-            let saved = store.saved(id);
-            view.saved.extend(saved.map(|saved| (*id, saved)));
+        for (id, advance) in advances {
+            let saved = store.advance_unwritten(*id, advance);
+            view.saved.insert(*id, *saved);
             if !view.gone.is_empty() {
                 view.gone.remove(id);
             }
         }
-        written
+        drop(view);
+        store.write_advanced()
     }
 
     /// Marks a container as removed; see [`CheckpointStore::forget`].

@@ -33,10 +33,10 @@ impl SlotWrite {
 }
 
 /// Writes all of them, in the order of their offsets. After an error, any part of them may have
-/// been written.
-pub(super) fn write(file: &File, mut writes: Vec<SlotWrite>) -> io::Result<()> {
+/// been written. `span` is memory to use again.
+pub(super) fn write(file: &File, writes: &mut [SlotWrite], span: &mut Vec<u8>) -> io::Result<()> {
     writes.sort_unstable_by_key(|write| write.offset);
-    let mut rest = writes.as_slice();
+    let mut rest = &*writes;
     while let Some(first) = rest.first() {
         let mut end = first.end();
         let is_near = |write: &&SlotWrite| {
@@ -45,26 +45,27 @@ pub(super) fn write(file: &File, mut writes: Vec<SlotWrite>) -> io::Result<()> {
             goes_along
         };
         let (near, others) = rest.split_at(1 + rest[1..].iter().take_while(is_near).count());
-        write_near(file, near)?;
+        write_near(file, near, span)?;
         rest = others;
     }
     Ok(())
 }
 
-fn write_near(file: &File, writes: &[SlotWrite]) -> io::Result<()> {
+fn write_near(file: &File, writes: &[SlotWrite], span: &mut Vec<u8>) -> io::Result<()> {
     let [first, .., last] = writes else {
         return writes
             .iter()
             .try_for_each(|write| file.write_all_at(&write.bytes, write.offset));
     };
-    let mut span = vec![0; (last.end() - first.offset) as usize];
-    // Beyond the end of the file are slots that were never used: zeros.
-    db_file::read_at(file, &mut span, first.offset)?;
+    span.resize((last.end() - first.offset) as usize, 0);
+    let filled = db_file::read_at(file, span, first.offset)?;
+    // Beyond the end of the file are slots that were never used.
+    span[filled..].fill(0);
     for write in writes {
         let at = (write.offset - first.offset) as usize;
         span[at..at + COPY].copy_from_slice(&write.bytes);
     }
-    file.write_all_at(&span, first.offset)
+    file.write_all_at(span, first.offset)
 }
 
 #[cfg(test)]
@@ -80,7 +81,8 @@ mod tests {
             offset: *offset,
             bytes: [number; COPY],
         });
-        write(&file, writes.collect()).unwrap();
+        let mut span = vec![77; 3];
+        write(&file, &mut writes.collect::<Vec<_>>(), &mut span).unwrap();
         let mut content = vec![0; file.metadata().unwrap().len() as usize];
         file.read_exact_at(&mut content, 0).unwrap();
         content

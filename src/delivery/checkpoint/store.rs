@@ -105,6 +105,8 @@ pub struct CheckpointStore {
     free_slots: Vec<usize>,
     /// Slots whose entries are not in the file as they are here, each once.
     unwritten: Vec<usize>,
+    /// For [`slot_writes::write`].
+    span: Vec<u8>,
     /// The time of this start, if it is the first.
     begun: Option<Timestamp>,
     /// Whether the file says that the initial scan is done.
@@ -121,6 +123,7 @@ impl CheckpointStore {
             gone: VecDeque::new(),
             free_slots: Vec::new(),
             unwritten: Vec::new(),
+            span: Vec::new(),
             begun: None,
             is_marked: false,
         }
@@ -293,7 +296,6 @@ impl CheckpointStore {
             self.entries.push(None);
             self.entries.len() - 1
         });
-        self.entries[slot] = Some(Box::new(Entry::new(id)));
         self.slots.insert(id, slot);
         slot
     }
@@ -346,36 +348,35 @@ impl CheckpointStore {
             .collect()
     }
 
-    /// Advances a container's stream checkpoints; see [`CheckpointStore::advance_all`].
+    /// Advances a container's stream checkpoints and writes them; see
+    /// [`CheckpointStore::write_advanced`].
     pub fn advance(&mut self, id: ContainerId, advance: &Advance) -> io::Result<bool> {
-        self.advance_all([(id, advance)])
+        self.advance_unwritten(id, advance);
+        self.write_advanced()
     }
 
-    /// Advances the stream checkpoints of several containers, in this order. After an error they
-    /// are kept in memory, and the next successful write also writes everything that is missing
-    /// in the file. Returns whether anything was written.
-    pub fn advance_all<'a>(
+    /// Advances a container's stream checkpoints in memory; returns where they are.
+    pub fn advance_unwritten(
         &mut self,
-        advances: impl IntoIterator<Item = (ContainerId, &'a Advance)>,
-    ) -> io::Result<bool> {
-        for (id, advance) in advances {
-            let slot = self.slot_of(id);
-            let Some(entry) = self.entries[slot].as_deref_mut() else {
-                continue;
-            };
-            for (saved, moved) in entry.saved.iter_mut().zip(advance) {
-                if let Some(checkpoint) = moved {
-                    *saved = *checkpoint;
-                }
+        id: ContainerId,
+        advance: &Advance,
+    ) -> &ContainerCheckpoint {
+        let slot = self.slot_of(id);
+        let entry = self.entries[slot].get_or_insert_with(|| Box::new(Entry::new(id)));
+        for (saved, moved) in entry.saved.iter_mut().zip(advance) {
+            if let Some(checkpoint) = moved {
+                *saved = *checkpoint;
             }
-            entry.gone_since = None;
-            entry.mark_unwritten(slot, &mut self.unwritten);
         }
-        self.write_unwritten()
+        entry.gone_since = None;
+        entry.mark_unwritten(slot, &mut self.unwritten);
+        &entry.saved
     }
 
-    /// Writes what is not in the file. Returns whether that was anything.
-    fn write_unwritten(&mut self) -> io::Result<bool> {
+    /// Writes what was advanced. After an error it is kept in memory, and the next successful
+    /// write also writes everything that is missing in the file. Returns whether anything was
+    /// written.
+    pub fn write_advanced(&mut self) -> io::Result<bool> {
         let has_any = !self.unwritten.is_empty();
         if let Some(file) = &self.file {
             let mut writes = Vec::with_capacity(self.unwritten.len());
@@ -384,7 +385,7 @@ impl CheckpointStore {
                     put_writes(*slot, entry, &mut writes);
                 }
             }
-            slot_writes::write(file, writes)?;
+            slot_writes::write(file, &mut writes, &mut self.span)?;
         }
         for slot in self.unwritten.drain(..) {
             if let Some(entry) = &mut self.entries[slot] {
@@ -408,7 +409,7 @@ impl CheckpointStore {
                 self.gone.push_back((now, *id));
                 entry.mark_unwritten(*slot, &mut self.unwritten);
                 // The next start knows then that nothing of it is missing.
-                has_written = self.write_unwritten()?;
+                has_written = self.write_advanced()?;
             }
         }
         let mut freed = Vec::new();
@@ -443,7 +444,7 @@ impl CheckpointStore {
         };
         self.unwritten.retain(|slot| self.entries[*slot].is_some());
         let zeros = slots.iter().flat_map(|slot| whole_slot(*slot, [0; COPY]));
-        slot_writes::write(file, zeros.collect())?;
+        slot_writes::write(file, &mut zeros.collect::<Vec<_>>(), &mut self.span)?;
         Ok(true)
     }
 

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use fluent_bit_container_logs::delivery::host::embedded::Record;
+
 use super::collector::PATIENCE;
 use super::holds_within;
 use super::playing_host::{Frame, PlayingHost};
@@ -39,12 +41,23 @@ impl Moments {
     }
 }
 
-/// Which line of each container comes next. Lines are `line N`, from 0; the tag of a batch is its
-/// container's name.
+fn each(frame: &Frame) -> impl Iterator<Item = (&Frame, &Record)> {
+    frame.records.iter().map(move |record| (frame, record))
+}
+
+/// The name of the container that a record is of.
+fn container_of<'a>(frame: &'a Frame, record: &'a Record) -> &'a str {
+    let tag = frame.tag.as_deref();
+    tag.unwrap_or_else(|| record.text("container_name"))
+}
+
+/// Which line of each container comes next. Lines are `line N`, from 0; the tag of an append is its
+/// container's name. Appends without a tag may be of several containers, whose names are in the
+/// records.
 #[derive(Debug, Default)]
 pub struct Arrived {
     next: BTreeMap<String, usize>,
-    /// What kills may repeat: a container's batch, from which line on.
+    /// What kills may repeat: what the last append has of a container, from which line on.
     repeatable: BTreeMap<String, usize>,
     /// Lines that came twice.
     pub repeated: usize,
@@ -74,11 +87,8 @@ impl Arrived {
     #[track_caller]
     pub fn take_frames(&mut self, frames: &[Frame]) {
         let before = self.repeated;
-        for frame in frames {
-            let container = frame.tag.as_deref().expect("a tag of its own");
-            for text in frame.texts() {
-                self.take(container, text);
-            }
+        for (frame, record) in frames.iter().flat_map(|frame| each(frame)) {
+            self.take(container_of(frame, record), record.text("log"));
         }
         self.kills_with_repetition += usize::from(self.repeated > before);
     }
@@ -97,9 +107,12 @@ impl Arrived {
         self.take_frames(frames);
         // A batch that was torn was not accepted, and those before it are done with.
         if let Some(last) = frames.last().filter(|_| !is_torn) {
-            let container = last.tag.clone().expect("a tag of its own");
-            let first = self.next_of(&container) - last.records.len();
-            self.repeatable.insert(container, first);
+            for (_, record) in each(last) {
+                let container = container_of(last, record);
+                let first = self.repeatable.get(container).copied();
+                let first = first.unwrap_or_else(|| self.next_of(container));
+                self.repeatable.insert(container.to_owned(), first - 1);
+            }
         }
     }
 
