@@ -309,7 +309,7 @@ mod tests {
         let described = |number: u8, metadata: &ContainerMetadata| {
             let account = accounts.open(id(number));
             account.set_names(&metadata.title(), Some(id(number)));
-            account.set_about(About::of(metadata));
+            account.set_about(&Arc::new(metadata.clone()));
             account
         };
         let docker = ContainerMetadata {
@@ -319,14 +319,14 @@ mod tests {
         };
         let of_pod = ContainerMetadata {
             name: "app".to_owned(),
-            pod: Some(Pod {
+            pod: Some(Box::new(Pod {
                 namespace: "shop".to_owned(),
                 name: "cart-0".to_owned(),
                 uid: String::new(),
                 container_id: None,
                 restart_count: 0,
                 is_complete: true,
-            }),
+            })),
             ..ContainerMetadata::default()
         };
         let _held = [described(1, &docker), described(2, &of_pod)];
