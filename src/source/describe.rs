@@ -38,6 +38,9 @@ pub struct Description {
     account: Arc<Account>,
     template: Arc<RecordTemplate>,
     metadata: MetadataState,
+    /// Some of it could not be read. Also in the template, which is elsewhere in memory: each rescan
+    /// asks all containers.
+    is_partial: bool,
     driver: KnownDriver,
     /// The run that the metadata belongs to, and since when the log of another run has been
     /// read.
@@ -90,6 +93,7 @@ impl Description {
             found,
             account,
             metadata: MetadataState::Unknown,
+            is_partial: false,
             driver: KnownDriver::new(),
             run: None,
             run_seen: None,
@@ -213,7 +217,7 @@ impl Description {
             || self.trouble.may_be_over(doubts)
             || self.driver.trouble.may_be_over(doubts)
             || self.has_news()
-            || (self.is_partial() && self.runtime.has_more_metadata(&self.found))
+            || (self.is_partial && self.runtime.has_more_metadata(&self.found))
             || may_have_id
     }
 
@@ -235,7 +239,7 @@ impl Description {
 
     /// Whether some of its metadata could not be read.
     pub fn is_partial(&self) -> bool {
-        self.template.metadata.is_partial
+        self.is_partial
     }
 
     /// Why its metadata cannot be read, if so.
@@ -375,6 +379,7 @@ impl Description {
         let config = around.config;
         let read = Labels::read(&metadata.labels, config.label_hints);
         let options = read.labels.record_options(config);
+        self.is_partial = metadata.is_partial;
         self.template = Arc::new(RecordTemplate::new(self.id(), metadata, options));
         if self.is_known() {
             self.account.set_about(&self.template.metadata);
