@@ -49,7 +49,7 @@ pub struct Assembler {
     /// Time of the last line of each stream that was delivered without its end.
     mid_line: PerStream<Option<Timestamp>>,
     /// End of the file that was read before the current one.
-    file_end: Option<StreamCheckpoint>,
+    file_end: Option<Box<StreamCheckpoint>>,
     /// What is dropped of each stream. While entries are held back, there is one.
     dedupe: PerStream<Option<Dedupe>>,
     /// Boxed, since few containers have it.
@@ -267,6 +267,11 @@ impl Assembler {
         !self.template.metadata.is_running
     }
 
+    /// Frees what the next entry can do without.
+    pub fn rest(&mut self) {
+        self.lines.rest();
+    }
+
     /// Number of split lines that wait for their rest.
     pub fn open_lines(&self) -> u64 {
         self.lines.count()
@@ -335,8 +340,8 @@ impl Assembler {
         // After a line that was delivered without its end, pieces with exactly the same time
         // may follow. Times cannot identify them, so the checkpoint keeps the file in which
         // the line was read.
-        let here = match self.file_end {
-            Some(end) if is_mid_line && here.is_unbegun_file() => end,
+        let here = match &self.file_end {
+            Some(end) if is_mid_line && here.is_unbegun_file() => **end,
             _ => here,
         };
         self.lines.begins_at(stream).unwrap_or(StreamCheckpoint {
@@ -351,7 +356,7 @@ impl Assembler {
     /// its end.
     pub fn file_ended(&mut self, end: Option<StreamCheckpoint>) {
         if end.is_none_or(|end| !end.is_unbegun_file()) {
-            self.file_end = end;
+            self.file_end = end.map(Box::new);
         }
     }
 

@@ -99,6 +99,11 @@ impl RecordFields {
         &self.keys
     }
 
+    /// Drops the keys, for a container whose lines are not merged.
+    pub fn forget_keys(&mut self) {
+        self.keys = Vec::new();
+    }
+
     /// The marker before the first record of a batch; usually empty.
     pub fn group_start(&self) -> &[u8] {
         &self.group_start

@@ -161,7 +161,7 @@ impl MetadataOptions {
         if !metadata.runtime.is_empty() {
             attributes.push((
                 "container.runtime".to_owned(),
-                Field::text(&metadata.runtime),
+                Field::text(metadata.runtime),
             ));
         }
         if !name.is_empty() {
@@ -276,7 +276,7 @@ mod tests {
                 ("STAGE".into(), "prod".into()),
                 ("PASSWORD".into(), "secret".into()),
             ],
-            runtime: "docker".into(),
+            runtime: "docker",
             ..ContainerMetadata::default()
         }
     }
@@ -381,7 +381,7 @@ mod tests {
             container_id,
         };
         let metadata = ContainerMetadata {
-            owner: Some(owner),
+            owner: Some(Box::new(owner)),
             ..metadata()
         };
         let of = |shape| {

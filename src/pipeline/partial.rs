@@ -313,7 +313,7 @@ pub(crate) fn empty(text: &mut Vec<u8>) {
 
 /// A line that is a single entry.
 #[inline]
-fn whole_line<'a>(entry: &Entry<'a>, source_bytes: usize, max_bytes: usize) -> Line<'a> {
+pub(crate) fn whole_line<'a>(entry: &Entry<'a>, source_bytes: usize, max_bytes: usize) -> Line<'a> {
     let text = cut(entry.text, max_bytes);
     let missing = Missing::cut(entry.text.len() - text.len());
     Line {

@@ -249,14 +249,14 @@ mod tests {
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .into(),
             env: vec![("STAGE".into(), "prod".into())],
-            pod: Some(Pod {
+            pod: Some(Box::new(Pod {
                 namespace: "shop".into(),
                 name: "web-6d4cf56db6-x2x7v".into(),
                 uid: "b0e7a1de-0d2c-4f9a-8a55-0c3a3a2f2c11".into(),
                 container_id: None,
                 restart_count: 0,
                 is_complete: true,
-            }),
+            })),
             ..ContainerMetadata::default()
         }
     }

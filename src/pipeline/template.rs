@@ -46,7 +46,7 @@ impl<'a> RecordOptions<'a> {
 #[derive(Debug)]
 pub struct RecordTemplate {
     /// Name, image and state as last read.
-    pub metadata: ContainerMetadata,
+    pub metadata: Arc<ContainerMetadata>,
     pub(crate) fields: RecordFields,
     pub(crate) merge: MergeOptions,
     pub(crate) multiline: MultilineOptions,
@@ -78,7 +78,10 @@ impl RecordTemplate {
         let of_owner = metadata.owner.as_ref().map(|owner| &owner.container_id);
         let known = pod.map_or(of_owner, |pod| pod.container_id.as_ref());
         let id = known.unwrap_or(id);
-        let fields = options.metadata.fields(&id.to_string(), &metadata);
+        let mut fields = options.metadata.fields(&id.to_string(), &metadata);
+        if !options.merge.is_on {
+            fields.forget_keys();
+        }
         let (id, short_id) = (id.to_string(), id.short());
         let source = TagSource {
             id: &id,
@@ -108,7 +111,7 @@ impl RecordTemplate {
         // Often long, and not needed any more.
         metadata.env = Vec::new();
         RecordTemplate {
-            metadata,
+            metadata: Arc::new(metadata),
             fields,
             merge,
             multiline,
@@ -149,10 +152,10 @@ mod tests {
     #[test]
     fn what_a_user_chose_makes_no_tag_of_a_container_of_the_machine() {
         let id = ContainerId::from_bytes([0xab; 32]);
-        let owner = Some(Owner {
+        let owner = Some(Box::new(Owner {
             user: "ada".into(),
             container_id: id,
-        });
+        }));
         let of_machine = ContainerMetadata {
             name: "web".into(),
             labels: [("team".to_owned(), "front".to_owned())].into(),

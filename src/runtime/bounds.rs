@@ -290,14 +290,14 @@ mod tests {
         let mut metadata = ContainerMetadata {
             name: long.clone(),
             image: long.clone(),
-            pod: Some(Pod {
+            pod: Some(Box::new(Pod {
                 namespace: long.clone(),
                 name: long.clone(),
                 uid: long.clone(),
                 container_id: None,
                 restart_count: 0,
                 is_complete: true,
-            }),
+            })),
             ..ContainerMetadata::default()
         };
         for number in 0..10_000 {

@@ -113,12 +113,12 @@ impl Cri {
             } else if kind.is_dir() {
                 let found = &mut listing.containers;
                 if docker.list(&path, found) {
-                    let origin = path.to_path_buf();
+                    let origin = path.shared();
                     found.push(of_pod(pod, name, path, origin));
                 }
             } else if let Some((container, rank)) = name.rsplit_once('_') {
                 let is_log = kind.is_file() && rank_by_run(rank).is_some();
-                let origin = dir.join(format!("{container}_")).to_path_buf();
+                let origin = dir.join(format!("{container}_")).shared();
                 let found = &mut listing.containers;
                 if is_log && found.iter().skip(first).all(|found| found.origin != origin) {
                     found.push(of_pod(pod, container, dir.clone(), origin));
@@ -282,7 +282,7 @@ impl Runtime for Cri {
         };
         vec![LogFiles {
             dir: found.dir.clone(),
-            prefix: prefix.into(),
+            prefix: Some(prefix.into()),
             path: found.dir.clone(),
             grace: REOPEN_GRACE,
             rank: rank_by_run,
@@ -292,7 +292,7 @@ impl Runtime for Cri {
 
     fn metadata(&self, found: &Found, run: u32) -> Result<ContainerMetadata, MetadataError> {
         let missing = || MetadataError::Missing {
-            path: found.origin.clone(),
+            path: found.origin.to_path_buf(),
         };
         let place = Place::of(&found.origin).ok_or_else(missing)?;
         let run = match place.kind {
@@ -323,7 +323,7 @@ impl Runtime for Cri {
         Ok(ContainerMetadata {
             name: place.container.to_owned(),
             is_running: true,
-            pod: Some(pod),
+            pod: Some(Box::new(pod)),
             ..of_docker
         }
         .bounded())
@@ -382,7 +382,7 @@ impl Runtime for Cri {
 }
 
 /// A container with files of its own. The runtime's id of each run is in the name of a link.
-fn of_pod(pod: &str, container: &str, dir: SafePath, origin: PathBuf) -> Found {
+fn of_pod(pod: &str, container: &str, dir: SafePath, origin: Arc<Path>) -> Found {
     Found {
         has_other_id: true,
         ..Found::new(key(pod, container), dir, origin)

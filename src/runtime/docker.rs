@@ -141,9 +141,9 @@ pub fn read_metadata(found: &Found) -> Result<ContainerMetadata, MetadataError> 
         image: image.image.unwrap_or_default(),
         labels: labels.pairs,
         env: env.pairs,
-        runtime: Api::Docker.runtime_name().to_owned(),
+        runtime: Api::Docker.runtime_name(),
         is_running: config.state.is_some_and(|state| state.is_running()),
-        pod,
+        pod: pod.map(Box::new),
         owner: found.owner.clone(),
         mounted,
         is_cut: labels.is_cut || env.is_cut,
@@ -268,7 +268,8 @@ impl Runtime for Docker {
             found.dir.join("local-logs").join(LOCAL_LOG),
             found.dir.join(CACHED_LOG),
         ];
-        paths.into_iter().map(LogFiles::numbered).collect()
+        let logs = paths.into_iter().map(LogFiles::numbered);
+        logs.map(|log| log.usually_in(&found.dir)).collect()
     }
 
     fn metadata(&self, found: &Found, _run: u32) -> Result<ContainerMetadata, MetadataError> {
@@ -304,7 +305,7 @@ impl Runtime for Docker {
     /// The driver of a stopped container can be changed in its `hostconfig.json`, and its earlier
     /// logs stay.
     fn writes(&self, driver: &LogDriver, files: &LogFiles) -> Option<bool> {
-        let is_of_driver = match &*files.prefix {
+        let is_of_driver = match files.prefix() {
             LOCAL_LOG => driver.name == "local",
             CACHED_LOG => driver.may_have_cache(),
             _ => driver.name == JSON_FILE_DRIVER,
@@ -400,7 +401,7 @@ mod tests {
                 image: "nginx:1.27".into(),
                 labels: BTreeMap::from([("team".to_owned(), "front".to_owned())]),
                 env: vec![("A".to_owned(), "b=c".to_owned())],
-                runtime: "docker".into(),
+                runtime: "docker",
                 is_running: true,
                 pod: None,
                 is_cut: false,
@@ -418,7 +419,7 @@ mod tests {
             r#"{"Name":"web","Config":{"Labels":null}}"#,
         ] {
             let metadata = read_metadata(&found(dir_with(config).path())).unwrap();
-            let runtime = "docker".into();
+            let runtime = "docker";
             assert_eq!(
                 metadata,
                 ContainerMetadata {
@@ -502,7 +503,7 @@ mod tests {
             container_id: hosts,
         };
         let of_user = Found {
-            owner: Some(owner),
+            owner: Some(Box::new(owner)),
             ..found(dir.path())
         };
         let of_user = read_metadata(&of_user).unwrap();

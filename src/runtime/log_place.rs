@@ -120,7 +120,7 @@ mod tests {
             container_id: ContainerId::from_bytes([1; 32]),
         };
         let of_ada = Found {
-            owner: Some(owner),
+            owner: Some(Box::new(owner)),
             ..found(&top.join("storage"))
         };
         let error = opened(&of_ada, &top.join("web.log")).unwrap_err();

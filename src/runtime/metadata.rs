@@ -19,18 +19,18 @@ pub struct ContainerMetadata {
     /// Environment variables.
     pub env: Vec<(String, String)>,
     /// The runtime's name, as in OpenTelemetry.
-    pub runtime: String,
+    pub runtime: &'static str,
     /// Whether the container runs, according to Docker's file: updated late at start, and
     /// stale after a daemon crash. Never a reason not to read the log.
     pub is_running: bool,
     /// The pod it belongs to, on a Kubernetes node.
-    pub pod: Option<Pod>,
+    pub pod: Option<Box<Pod>>,
     /// Whether something exceeded a limit and was dropped or cut (`bounds`).
     pub is_cut: bool,
     /// Whether something could not be read that may be readable later.
     pub is_partial: bool,
     /// The user in whose storage the container is.
-    pub owner: Option<Owner>,
+    pub owner: Option<Box<Owner>>,
     /// What its mounts tell about whether this process runs in it.
     pub mounted: Mounted,
 }
@@ -53,7 +53,7 @@ impl ContainerMetadata {
         if let Some(owner) = &self.owner {
             return owner.title_of(&self.name);
         }
-        match &self.pod {
+        match self.pod.as_deref() {
             Some(Pod {
                 namespace, name, ..
             }) if !name.is_empty() => {

@@ -133,7 +133,7 @@ mod tests {
         };
         let app = ContainerMetadata {
             name: "app".into(),
-            pod: Some(pod),
+            pod: Some(Box::new(pod)),
             ..ContainerMetadata::default()
         };
         for (text, expected) in [
@@ -155,10 +155,10 @@ mod tests {
     fn a_container_of_a_user_is_told_from_one_of_the_machine() {
         let of_ada = ContainerMetadata {
             name: "web".into(),
-            owner: Some(Owner {
+            owner: Some(Box::new(Owner {
                 user: "ada".into(),
                 container_id: ContainerId::from_bytes([1; 32]),
-            }),
+            })),
             ..ContainerMetadata::default()
         };
         assert!(fits("web", &of_ada) && fits("~ada/*", &of_ada) && !fits("~eve/*", &of_ada));

@@ -320,7 +320,7 @@ impl Runtime for Nerdctl {
             env: env.pairs,
             is_cut: env.is_cut,
             is_partial,
-            runtime: RUNTIME_NAME.to_owned(),
+            runtime: RUNTIME_NAME,
             is_running,
             owner: found.owner.clone(),
             ..ContainerMetadata::default()

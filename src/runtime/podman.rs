@@ -298,7 +298,7 @@ impl Runtime for Podman {
             env: env.pairs,
             is_cut: labels.is_cut || env.is_cut,
             is_partial,
-            runtime: Api::Podman.runtime_name().to_owned(),
+            runtime: Api::Podman.runtime_name(),
             is_running: has_run,
             owner: found.owner.clone(),
             ..ContainerMetadata::default()

@@ -88,7 +88,8 @@ impl Base {
 #[derive(Clone)]
 pub struct SafePath {
     base: Arc<Base>,
-    path: PathBuf,
+    /// Shared by its clones: of each container there are several.
+    path: Arc<Path>,
 }
 
 impl SafePath {
@@ -96,7 +97,7 @@ impl SafePath {
     pub fn below(base: &Arc<Base>, path: impl Into<PathBuf>) -> SafePath {
         SafePath {
             base: Arc::clone(base),
-            path: path.into(),
+            path: path.into().into(),
         }
     }
 
@@ -118,6 +119,11 @@ impl SafePath {
     /// Another path below the same base.
     pub fn at(&self, path: impl Into<PathBuf>) -> SafePath {
         SafePath::below(&self.base, path)
+    }
+
+    /// The path alone.
+    pub fn shared(&self) -> Arc<Path> {
+        Arc::clone(&self.path)
     }
 
     /// The base of the path.
@@ -195,7 +201,7 @@ impl SafePath {
         if self.base.owner.is_none() {
             return Ok(statx(
                 CWD,
-                &self.path,
+                &*self.path,
                 AtFlags::SYMLINK_NOFOLLOW,
                 STAT_MASK,
             )?);

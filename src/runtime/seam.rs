@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -191,20 +192,20 @@ pub struct Found {
     /// The directory of its log; the container is gone when the directory is.
     pub dir: SafePath,
     /// The path by which the runtime identifies it.
-    pub origin: PathBuf,
+    pub origin: Arc<Path>,
     /// The user in whose storage it is; `None` for a system storage.
-    pub owner: Option<Owner>,
+    pub owner: Option<Box<Owner>>,
     /// Whether the runtime has another id for it, which is not known here.
     pub has_other_id: bool,
 }
 
 impl Found {
     /// A container of a system runtime.
-    pub fn new(id: ContainerId, dir: SafePath, origin: PathBuf) -> Found {
+    pub fn new(id: ContainerId, dir: SafePath, origin: impl Into<Arc<Path>>) -> Found {
         Found {
             id,
             dir,
-            origin,
+            origin: origin.into(),
             owner: None,
             has_other_id: false,
         }
@@ -399,8 +400,8 @@ pub struct FileRank {
 pub struct LogFiles {
     /// Their directory.
     pub dir: SafePath,
-    /// The common prefix of their names.
-    pub prefix: Box<str>,
+    /// The common prefix of their names; `None` if that is the name of the current file.
+    pub prefix: Option<Box<str>>,
     /// The current file if its name never changes; otherwise the directory, for messages.
     pub path: SafePath,
     /// How long a file may still be written after its successor has been created.
@@ -419,15 +420,36 @@ impl LogFiles {
         let path = current.into();
         LogFiles {
             dir: path.at(path.parent().unwrap_or(&path)),
-            prefix: path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .unwrap_or_default()
-                .into(),
+            prefix: None,
             path,
             grace: Duration::ZERO,
             rank: rank_by_number,
             run_of_renamed: run_of_renamed_log,
+        }
+    }
+
+    /// The same of a log that is usually in this folder: then its path is not kept twice.
+    pub fn usually_in(self, dir: &SafePath) -> LogFiles {
+        match self.dir == *dir {
+            true => LogFiles {
+                dir: dir.clone(),
+                ..self
+            },
+            false => self,
+        }
+    }
+
+    /// The common prefix of the names of its files.
+    pub fn prefix(&self) -> &str {
+        let current = || self.path.file_name()?.to_str();
+        self.prefix.as_deref().or_else(current).unwrap_or_default()
+    }
+
+    /// The path of the file with this name in its folder.
+    pub fn path_of(&self, name: &str) -> SafePath {
+        match self.prefix.is_none() && name == self.prefix() {
+            true => self.path.clone(),
+            false => self.dir.join(name),
         }
     }
 
@@ -445,7 +467,7 @@ impl LogFiles {
 
     /// Ranks a file name in the directory; `None` if the file is not part of the log.
     pub fn rank_of(&self, name: &str) -> Option<FileRank> {
-        (self.rank)(name.strip_prefix(&*self.prefix)?)
+        (self.rank)(name.strip_prefix(self.prefix())?)
     }
 
     /// Whether a rotated file gets a higher number at each rotation. Otherwise it keeps its name.
@@ -457,13 +479,13 @@ impl LogFiles {
     /// The run of a file that the runtime did not name (logrotate's `dateext`, `.old` …), if it
     /// may be part of the log.
     pub fn run_of_renamed(&self, name: &str) -> Option<u32> {
-        (self.run_of_renamed)(&self.prefix, name)
+        (self.run_of_renamed)(self.prefix(), name)
     }
 
     /// Whether a name that the runtime did not give is derived from that of the log, so that no
     /// other file is likely to have it.
     pub fn is_named_after(&self, name: &str) -> bool {
-        let stem = self.prefix.strip_suffix(".log").unwrap_or(&self.prefix);
+        let stem = self.prefix().strip_suffix(".log").unwrap_or(self.prefix());
         name.starts_with(stem) && self.run_of_renamed(name).is_some()
     }
 
@@ -476,13 +498,13 @@ impl LogFiles {
 
 impl PartialEq for LogFiles {
     fn eq(&self, other: &LogFiles) -> bool {
-        self.dir == other.dir && self.prefix == other.prefix
+        self.dir == other.dir && self.prefix() == other.prefix()
     }
 }
 
 impl fmt::Debug for LogFiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.dir.join(&*self.prefix).display())
+        write!(f, "{}", self.dir.join(self.prefix()).display())
     }
 }
 

@@ -378,7 +378,7 @@ mod tests {
             container_id: ContainerId::from_bytes([1; 32]),
         };
         let of_ada = ContainerMetadata {
-            owner: Some(owner),
+            owner: Some(Box::new(owner)),
             ..web.clone()
         };
         for (rule, fits_ada) in [
@@ -467,11 +467,11 @@ mod tests {
             is_complete: true,
         };
         let of_pod = ContainerMetadata {
-            pod: Some(pod.clone()),
+            pod: Some(Box::new(pod.clone())),
             ..nameless
         };
         let below_docker = ContainerMetadata {
-            pod: Some(pod),
+            pod: Some(Box::new(pod)),
             ..container("web", "i", &[("io.kubernetes.pod.name", "web")])
         };
         assert_eq!(rules.without_effect(&below_docker), [""; 0]);
@@ -486,7 +486,7 @@ mod tests {
         );
         let of_nerdctl = ContainerMetadata {
             pod: None,
-            runtime: nerdctl::RUNTIME_NAME.into(),
+            runtime: nerdctl::RUNTIME_NAME,
             ..of_pod.clone()
         };
         assert_eq!(

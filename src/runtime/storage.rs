@@ -120,9 +120,11 @@ pub(crate) fn list_containers(
             }
         };
         let (id, owner) = identify(id);
-        let origin = origin.to_path_buf();
-        let found = Found::new(id, place, origin);
-        listing.containers.push(Found { owner, ..found });
+        let found = Found::new(id, place, origin.shared());
+        listing.containers.push(Found {
+            owner: owner.map(Box::new),
+            ..found
+        });
     }
 }
 

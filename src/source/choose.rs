@@ -507,7 +507,7 @@ mod tests {
             container_id: ContainerId::from_bytes([1; 32]),
         };
         let found = Found {
-            owner: Some(owner),
+            owner: Some(Box::new(owner)),
             ..found(dir.path())
         };
         for (name, choice) in [
@@ -560,7 +560,7 @@ mod tests {
             container_id: ContainerId::from_bytes([1; 32]),
         };
         let of_ada = Found {
-            owner: Some(owner),
+            owner: Some(Box::new(owner)),
             ..found(of_ada.path())
         };
         let of_users = Podman::of_users(&UserChoice::default(), Path::new("/nonexistent"));

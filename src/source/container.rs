@@ -44,7 +44,7 @@ pub struct Container {
     own_output: OwnOutput,
     folder: Folder,
     /// Another folder with it, where reading goes on once everything here is read.
-    next: Option<Place>,
+    next: Option<Box<Place>>,
     /// Where reading a log outside its folder stopped when it was gone.
     stopped_at: Option<Box<ContainerCheckpoint>>,
     /// Index of the reader's root that it was found in.

@@ -17,7 +17,7 @@ use crate::source::choose;
 use crate::source::known_driver::KnownDriver;
 use crate::source::metadata_trouble::MetadataTrouble;
 use crate::source::services::Surroundings;
-use crate::telemetry::account::{About, Account};
+use crate::telemetry::account::Account;
 use crate::telemetry::event::Event;
 use crate::telemetry::metrics::Unread;
 use crate::telemetry::throttle::Once;
@@ -38,6 +38,9 @@ pub struct Description {
     account: Arc<Account>,
     template: Arc<RecordTemplate>,
     metadata: MetadataState,
+    /// Some of it could not be read. Also in the template, which is elsewhere in memory: each rescan
+    /// asks all containers.
+    is_partial: bool,
     driver: KnownDriver,
     /// The run that the metadata belongs to, and since when the log of another run has been
     /// read.
@@ -53,11 +56,14 @@ pub struct Description {
     trouble: MetadataTrouble,
     /// The configuration or a label excludes it.
     exclusion: Trouble<()>,
-    /// What was last reported about its labels: invalid values and ignored labels.
-    reported_labels: (Vec<String>, Vec<&'static str>),
+    /// What was last reported about its labels.
+    reported_labels: Option<Box<LabelProblems>>,
     /// That some of its metadata is cut off.
     cut: Once,
 }
+
+/// Invalid values, and labels that are ignored.
+type LabelProblems = (Vec<String>, Vec<&'static str>);
 
 /// What the template was made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +93,7 @@ impl Description {
             found,
             account,
             metadata: MetadataState::Unknown,
+            is_partial: false,
             driver: KnownDriver::new(),
             run: None,
             run_seen: None,
@@ -95,7 +102,7 @@ impl Description {
             is_busy: false,
             trouble: MetadataTrouble::new(),
             exclusion: Trouble::paced(),
-            reported_labels: Default::default(),
+            reported_labels: None,
             cut: Once::default(),
         }
     }
@@ -210,7 +217,7 @@ impl Description {
             || self.trouble.may_be_over(doubts)
             || self.driver.trouble.may_be_over(doubts)
             || self.has_news()
-            || (self.is_partial() && self.runtime.has_more_metadata(&self.found))
+            || (self.is_partial && self.runtime.has_more_metadata(&self.found))
             || may_have_id
     }
 
@@ -232,7 +239,7 @@ impl Description {
 
     /// Whether some of its metadata could not be read.
     pub fn is_partial(&self) -> bool {
-        self.template.metadata.is_partial
+        self.is_partial
     }
 
     /// Why its metadata cannot be read, if so.
@@ -280,13 +287,12 @@ impl Description {
                 self.trouble.end();
                 self.account
                     .set_names(&metadata.title(), self.run_id(&metadata));
-                self.account.set_about(About::of(&metadata));
                 if !self.is_known() {
                     let (name, short_id) = self.account.names();
                     around.link.report(Event::ContainerFound { name, short_id });
                 }
                 self.metadata = MetadataState::Of(file);
-                let is_news = !metadata.is_partial || metadata != self.template.metadata;
+                let is_news = !metadata.is_partial || metadata != *self.template.metadata;
                 is_news.then_some(metadata)
             }
             // A log without metadata usually belongs to a container that is being removed. It
@@ -373,7 +379,11 @@ impl Description {
         let config = around.config;
         let read = Labels::read(&metadata.labels, config.label_hints);
         let options = read.labels.record_options(config);
+        self.is_partial = metadata.is_partial;
         self.template = Arc::new(RecordTemplate::new(self.id(), metadata, options));
+        if self.is_known() {
+            self.account.set_about(&self.template.metadata);
+        }
         self.report_labels(&read, around.link);
         if self.template.is_cut() {
             let (name, short_id) = self.names();
@@ -389,7 +399,8 @@ impl Description {
     /// Reports label problems once, however often the metadata is read.
     fn report_labels(&mut self, read: &Read, link: &Link) {
         let found = (read.problems.clone(), read.ignored.clone());
-        if self.reported_labels == found {
+        let reported = self.reported_labels.as_deref();
+        if reported.map_or(found == LabelProblems::default(), |it| *it == found) {
             return;
         }
         let mut is_kept = true;
@@ -410,7 +421,7 @@ impl Description {
             });
         }
         if is_kept {
-            self.reported_labels = found;
+            self.reported_labels = Some(Box::new(found));
         }
     }
 

@@ -202,10 +202,10 @@ impl Fleet {
         }
         self.rescans = (self.rescans + 1) % RESCANS_OF_WATCHED;
         for (key, container) in &self.containers {
-            turn.services
-                .link
-                .activity
-                .is(Doing::Looking, container.id());
+            // Its account has the same id, but is elsewhere in memory: for a thousand idle containers,
+            // that is what a rescan takes.
+            let id = &container.found().id;
+            turn.services.link.activity.is(Doing::Looking, id);
             if container.needs_a_look(key % RESCANS_OF_WATCHED == self.rescans) {
                 turn.schedule.look_into(key);
             }

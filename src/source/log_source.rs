@@ -61,14 +61,14 @@ enum Source {
         /// Where it began.
         begun: Box<ContainerCheckpoint>,
         /// The files, as found last.
-        files: LogFiles,
+        files: Box<LogFiles>,
     },
     /// systemd's journal.
     Journal {
         /// Its records, and up to where it was read.
         journaled: Box<Journaled>,
         /// The files, as found last.
-        files: LogFiles,
+        files: Box<LogFiles>,
     },
 }
 
@@ -305,7 +305,7 @@ impl LogSource {
         }
         match &mut self.source {
             source if *source.files() == found => {}
-            Source::Api { files, .. } | Source::Journal { files, .. } => *files = found,
+            Source::Api { files, .. } | Source::Journal { files, .. } => **files = found,
             Source::Files { tailer, .. } => self.source = Source::of(about, found, tailer.start()),
         }
     }

@@ -13,7 +13,7 @@ use crate::telemetry::trouble::Trouble;
 pub struct MetadataTrouble {
     trouble: Trouble,
     /// The file, unless it had just changed or its failure is not its own.
-    file: Option<(SafePath, FolderStamp)>,
+    file: Option<Box<(SafePath, FolderStamp)>>,
 }
 
 impl MetadataTrouble {
@@ -43,7 +43,7 @@ impl MetadataTrouble {
         self.is_there()
             && (doubts
                 || self.trouble.is_to_be_reported()
-                || !self.file.as_ref().is_some_and(is_same))
+                || !self.file.as_ref().is_some_and(|file| is_same(file)))
     }
 
     /// The file at `path` could not be read. Returns `false` for a shortage, which says nothing
@@ -57,7 +57,7 @@ impl MetadataTrouble {
             link.report_shortage(&path, &error);
             return false;
         }
-        self.file = stamp_at(&path).map(|stamp| (path, stamp));
+        self.file = stamp_at(&path).map(|stamp| Box::new((path, stamp)));
         self.trouble.begin(Unread::Metadata, report);
         true
     }

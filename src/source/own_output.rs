@@ -76,7 +76,7 @@ impl OwnOutput {
         if !self.search.is_due(read, now) && !is_to_be_reported {
             return;
         }
-        let pod = about.template().metadata.pod.as_ref();
+        let pod = about.template().metadata.pod.as_deref();
         let mark = mark(account.known_id(), pod);
         let (Some(file), Some(mark)) = (tailer.written_files().last(), mark) else {
             return;

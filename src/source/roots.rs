@@ -336,7 +336,7 @@ impl Root {
                 count: hidden.len(),
                 name,
                 short_id,
-                path: first.found().origin.clone(),
+                path: first.found().origin.to_path_buf(),
             })
         });
     }

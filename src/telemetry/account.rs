@@ -91,7 +91,7 @@ pub struct About {
 impl About {
     /// As its metadata has it.
     pub fn of(metadata: &ContainerMetadata) -> About {
-        let pod = metadata.pod.as_ref().filter(|pod| !pod.name.is_empty());
+        let pod = metadata.pod.as_deref().filter(|pod| !pod.name.is_empty());
         let of_pod = |part: fn(&Pod) -> &String| pod.map(part).cloned().unwrap_or_default();
         About {
             namespace: of_pod(|pod| &pod.namespace),
@@ -105,7 +105,8 @@ impl About {
 #[derive(Debug, Default)]
 struct Ledger {
     name: String,
-    about: About,
+    /// Shared with its records' template.
+    about: Option<Arc<ContainerMetadata>>,
     /// The id that messages and metrics show, if it is known.
     shown_id: Option<ContainerId>,
     origin: Option<Origin>,
@@ -127,6 +128,16 @@ impl Ledger {
         let queued = &mut self.figures.queued;
         queued.bytes = queued.bytes.saturating_sub(amount.bytes);
         queued.records = queued.records.saturating_sub(amount.records);
+    }
+
+    /// The oldest waiting batch is not waiting any more. Returns the time of its first record.
+    fn first_leaves(&mut self) -> Option<Timestamp> {
+        let first = self.waiting.pop_front();
+        if self.waiting.is_empty() {
+            // Most containers write nothing for a long time.
+            self.waiting = VecDeque::new();
+        }
+        first
     }
 
     fn figures(&self) -> Figures {
@@ -252,12 +263,15 @@ impl Account {
 
     /// What else is known of the container.
     pub fn about(&self) -> About {
-        self.ledger().about.clone()
+        let about = self.ledger().about.clone();
+        about
+            .map(|metadata| About::of(&metadata))
+            .unwrap_or_default()
     }
 
     /// Sets what else is known of the container.
-    pub fn set_about(&self, about: About) {
-        self.ledger().about = about;
+    pub fn set_about(&self, metadata: &Arc<ContainerMetadata>) {
+        self.ledger().about = Some(Arc::clone(metadata));
     }
 
     /// Where the log comes from, as of the last check; `None` if the container is not to be
@@ -313,7 +327,7 @@ impl Account {
         let mut ledger = self.ledger();
         ledger.leaves_queue(amount);
         ledger.figures.delivered += amount;
-        ledger.waiting.pop_front()
+        ledger.first_leaves()
     }
 
     /// The oldest waiting batch was given up. If a message is due, calls `report` with
@@ -323,7 +337,7 @@ impl Account {
         let mut ledger = self.ledger();
         ledger.leaves_queue(amount);
         ledger.figures.refused += amount;
-        ledger.waiting.pop_front();
+        ledger.first_leaves();
         ledger.refusals.add(amount, now, report);
     }
 

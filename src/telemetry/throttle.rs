@@ -26,6 +26,13 @@ pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// Rate-limits the messages about one kind of loss and sums up the losses in between.
 #[derive(Debug, Default)]
 pub struct Paced {
+    /// Boxed, since each container has many and hardly ever loses anything.
+    losses: Option<Box<Losses>>,
+}
+
+#[derive(Debug, Default)]
+struct Losses {
+    /// The time of the last message.
     last: Option<Instant>,
     unsaid: Amount,
 }
@@ -34,13 +41,14 @@ impl Paced {
     /// Adds a loss. If a message is due, calls `report` with the total since the last message;
     /// `report` returns whether the message was kept. If not, the next one includes the loss.
     pub fn add(&mut self, amount: Amount, now: Instant, report: impl FnOnce(Amount) -> bool) {
-        self.unsaid += amount;
-        let is_early = self
+        let losses = self.losses.get_or_insert_default();
+        losses.unsaid += amount;
+        let is_early = losses
             .last
             .is_some_and(|last| now.duration_since(last) < REPORT_INTERVAL);
-        if !is_early && report(self.unsaid) {
-            self.last = Some(now);
-            self.unsaid = Amount::default();
+        if !is_early && report(losses.unsaid) {
+            losses.last = Some(now);
+            losses.unsaid = Amount::default();
         }
     }
 }

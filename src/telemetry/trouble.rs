@@ -4,7 +4,7 @@
 //! that did not fit into the event queue is retried at the next opportunity, and until then
 //! the problem counts as not reported.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::telemetry::metrics::Unread;
 use crate::telemetry::throttle::REPORT_INTERVAL;
@@ -14,8 +14,8 @@ use crate::telemetry::throttle::REPORT_INTERVAL;
 pub struct Trouble<R = Unread> {
     reason: Option<R>,
     is_reported: bool,
-    /// Least time between two reported beginnings, and the time of the last one.
-    interval: Duration,
+    /// Whether [`REPORT_INTERVAL`] lies between two reported beginnings, and the time of the last one.
+    is_paced: bool,
     last: Option<Instant>,
 }
 
@@ -24,7 +24,7 @@ impl<R> Default for Trouble<R> {
         Trouble {
             reason: None,
             is_reported: false,
-            interval: Duration::ZERO,
+            is_paced: false,
             last: None,
         }
     }
@@ -35,7 +35,7 @@ impl<R: Copy> Trouble<R> {
     /// minute, since someone else may cause it to begin and end at will. The end of an unreported one is not reported either.
     pub fn paced() -> Trouble<R> {
         Trouble {
-            interval: REPORT_INTERVAL,
+            is_paced: true,
             ..Trouble::default()
         }
     }
@@ -70,8 +70,8 @@ impl<R: Copy> Trouble<R> {
     }
 
     fn is_due(&self, now: Instant) -> bool {
-        self.last
-            .is_none_or(|last| now.duration_since(last) >= self.interval)
+        let last = self.last.filter(|_| self.is_paced);
+        last.is_none_or(|last| now.duration_since(last) >= REPORT_INTERVAL)
     }
 
     /// The problem exists. Calls `report` unless it was already reported or no report is due;
@@ -105,6 +105,8 @@ impl<R: Copy> Trouble<R> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -52,7 +52,7 @@ impl Node {
 
     fn pod(&self, found: &Found, run: u32) -> (String, Pod) {
         let metadata = self.cri().metadata(found, run).unwrap();
-        (metadata.name, metadata.pod.unwrap())
+        (metadata.name, *metadata.pod.unwrap())
     }
 }
 
@@ -236,7 +236,7 @@ fn a_link_counts_by_its_id_wherever_it_leads_and_however_it_is_called() {
     for is_back in [false, true] {
         let found = node.found();
         assert_eq!(found.len(), 1, "{found:?}");
-        assert_eq!(found[0].origin, dir.join("1.log"));
+        assert_eq!(*found[0].origin, *dir.join("1.log"));
         let log = node.path(&format!("docker/containers/{id}/{id}-json.log"));
         assert_eq!(
             node.cri().logs(&found[0])[0].current(),

@@ -63,7 +63,10 @@ pub(crate) fn list_storage(
                 {
                     let (id, owner) = identify(id);
                     let found = Found::new(id, userdata, folder.to_path_buf());
-                    listing.containers.push(Found { owner, ..found });
+                    listing.containers.push(Found {
+                        owner: owner.map(Box::new),
+                        ..found
+                    });
                 }
                 Ok(_) => listing.note(
                     userdata.to_path_buf(),

@@ -188,7 +188,7 @@ impl Inspected {
             image: self.image,
             labels: self.labels,
             env: split_env(self.env),
-            runtime: api.runtime_name().to_owned(),
+            runtime: api.runtime_name(),
             is_running: self.running,
             ..ContainerMetadata::default()
         }

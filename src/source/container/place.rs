@@ -47,7 +47,7 @@ impl Container {
     /// read. Returns whether it has any.
     pub fn leaves_for(&mut self, place: Place) -> bool {
         let has_open = self.tailer().is_some_and(Tailer::is_open) && !self.is_gone;
-        self.next = has_open.then_some(place);
+        self.next = has_open.then(|| Box::new(place));
         has_open
     }
 
@@ -66,7 +66,7 @@ impl Container {
             return Ok(false);
         };
         let saved = tailer.close(context)?;
-        self.move_to(place, around);
+        self.move_to(*place, around);
         self.load_metadata(around);
         self.log.continue_in_copy(saved, &self.about, around);
         Ok(true)

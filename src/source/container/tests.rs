@@ -34,7 +34,7 @@ impl Bench {
         let id = ContainerId::from_bytes(KEY);
         let origin = PathBuf::from(&container_dir);
         let found = Found {
-            owner: Some(owner),
+            owner: Some(Box::new(owner)),
             ..Found::new(id, SafePath::from(&container_dir), origin)
         };
         let account = link.accounts.open_as(id, found.runtime_id());

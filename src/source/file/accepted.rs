@@ -11,8 +11,8 @@ use crate::source::file::generation::Generation;
 pub struct Accepted {
     /// Entries that begin before this position were delivered.
     pub before: PerStream<Position>,
-    /// The checkpoint that `before` was derived from.
-    pub saved: ContainerCheckpoint,
+    /// The checkpoint that `before` was derived from, if there is one.
+    pub saved: Option<Box<ContainerCheckpoint>>,
     /// The number of the first generation whose delivered entries are known by offset. In
     /// those before it, entries are compared by time.
     pub doubt_ends: Option<u32>,
@@ -28,6 +28,11 @@ impl Accepted {
             is_lost: [true; 2],
             ..Accepted::default()
         }
+    }
+
+    /// The checkpoint that it was derived from; the default if there is none.
+    pub fn saved(&self) -> ContainerCheckpoint {
+        self.saved.as_deref().copied().unwrap_or_default()
     }
 
     /// Offsets in the file with this number: entries that begin before them were delivered.
@@ -46,7 +51,8 @@ impl Accepted {
         if front.read_offset() > 0 {
             return Ok(());
         }
-        for (before, checkpoint) in self.before.iter_mut().zip(&self.saved) {
+        let saved = self.saved();
+        for (before, checkpoint) in self.before.iter_mut().zip(&saved) {
             let is_here = before.generation == front.number && before.offset == checkpoint.offset;
             if is_here && before.offset > 0 && !front.holds(checkpoint)? {
                 *before = Position::default();
@@ -68,7 +74,7 @@ impl Accepted {
     /// entry times ends there, once: from here on files are identified by their heads.
     pub fn reaches(&mut self, number: u32) -> Option<PerStream<bool>> {
         self.doubt_ends.take_if(|ends| number >= *ends)?;
-        Some(self.saved.map(|checkpoint| !checkpoint.is_by_time))
+        Some(self.saved().map(|checkpoint| !checkpoint.is_by_time))
     }
 }
 

@@ -95,10 +95,12 @@ impl Feed {
         let link = context.link;
         file.consume(context.buffer, taken.end, filled);
         if let Some((offset, bytes)) = taken.corrupt {
-            self.losses.corrupt(link, file.path.clone(), offset, bytes);
+            self.losses
+                .corrupt(link, file.path.to_path_buf(), offset, bytes);
         }
         if taken.untimed > 0 {
-            self.losses.untimed(link, file.path.clone(), taken.untimed);
+            self.losses
+                .untimed(link, file.path.to_path_buf(), taken.untimed);
         }
         if is_last || taken.end > taken.pushed {
             let read = taken.unpushed();
@@ -126,7 +128,8 @@ impl Feed {
 
     /// Counts bytes that `file` has skipped.
     pub fn skip(&mut self, file: &Generation, link: &Link, offset: u64, bytes: u64) {
-        self.losses.corrupt(link, file.path.clone(), offset, bytes);
+        self.losses
+            .corrupt(link, file.path.to_path_buf(), offset, bytes);
         let read = ReadBytes {
             total: bytes,
             skipped: bytes,
@@ -189,7 +192,7 @@ impl Feed {
             return Ok(());
         }
         let is_known =
-            is_made_long_after_first_entry(file)? && !is_set_back(file, &self.accepted.saved)?;
+            is_made_long_after_first_entry(file)? && !is_set_back(file, &self.accepted.saved())?;
         self.assembler.expect_known(of, is_known);
         Ok(())
     }

@@ -110,8 +110,8 @@ fn names_between<'a>(
         false => least + nth,
     };
     let name_of = move |number: u64| match is_pod {
-        true => log.dir.join(format!("{}{number}.log", log.prefix)),
-        false => log.dir.join(format!("{}.{number}", log.prefix)),
+        true => log.dir.join(format!("{}{number}.log", log.prefix())),
+        false => log.dir.join(format!("{}.{number}", log.prefix())),
     };
     let count = end.saturating_sub(least).min(MOST_MISSING);
     Some((0..count).map(nth).map(name_of))
@@ -119,7 +119,7 @@ fn names_between<'a>(
 
 /// The number in the name of a rotated file.
 fn number_in(log: &LogFiles, path: &SafePath) -> Option<u64> {
-    let rest = path.file_name()?.to_str()?.strip_prefix(&*log.prefix)?;
+    let rest = path.file_name()?.to_str()?.strip_prefix(log.prefix())?;
     let number = rest.strip_prefix('.')?;
     number.strip_suffix(".gz").unwrap_or(number).parse().ok()
 }

@@ -3,8 +3,6 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
 use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker};
@@ -12,7 +10,7 @@ use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::format::layout::Layout;
 use crate::format::position::Timestamp;
 use crate::runtime::file::{bytes_on_disk, open_regular, stat_file, FileId};
-use crate::runtime::safe_path::{Base, SafePath};
+use crate::runtime::safe_path::SafePath;
 use crate::source::file::content::{self, Content};
 use crate::source::file::gaps::Missing;
 use crate::source::file::generation::closed::Closed;
@@ -53,10 +51,10 @@ pub struct Generation {
     /// It was opened under a name that the runtime did not give it.
     pub is_renamed: bool,
     /// The name it was opened under; a rotation may have changed it since.
-    pub path: PathBuf,
-    base: Arc<Base>,
+    pub path: SafePath,
     content: Content,
-    closed: Option<Closed>,
+    /// Boxed, since few are closed.
+    closed: Option<Box<Closed>>,
     /// Known once the first bytes have been read.
     layout: Option<Layout>,
     read_offset: u64,
@@ -71,7 +69,7 @@ pub struct Generation {
     /// Files before it were created and deleted unseen.
     pub follows_loss: bool,
     /// Those of them that were deleted while nothing was read.
-    pub follows_missing: Option<Missing>,
+    pub follows_missing: Option<Box<Missing>>,
     /// It has entries that were delivered from the file before it, at other offsets.
     pub repeats: bool,
     /// It was truncated, and what it holds since may be what it held before.
@@ -119,8 +117,7 @@ impl Generation {
             run: 0,
             id,
             is_renamed: false,
-            path: path.to_path_buf(),
-            base: Arc::clone(path.base()),
+            path: path.clone(),
             content,
             closed: None,
             layout: None,
@@ -146,7 +143,7 @@ impl Generation {
 
     /// The name it was opened under, for another access.
     pub fn safe_path(&self) -> SafePath {
-        SafePath::below(&self.base, &self.path)
+        self.path.clone()
     }
 
     /// Returns the same open file for reading from its start, after a truncation.

@@ -197,7 +197,7 @@ fn names_of(log: &LogFiles) -> io::Result<Names> {
         };
         match folder.stat(&name) {
             Ok(stat) => {
-                let path = log.dir.join(name);
+                let path = log.path_of(&name);
                 // Opening the current file fails, which is reported for the log.
                 match is_regular(&stat) || log.current() == Some(&path) {
                     true => names.ranked.push(ListedFile {
@@ -216,7 +216,7 @@ fn names_of(log: &LogFiles) -> io::Result<Names> {
             Err(error) if rank.age > 0 && !is_shortage(&error) => {
                 names.ranked.push(ListedFile {
                     rank,
-                    path: log.dir.join(name),
+                    path: log.path_of(&name),
                     id: UNKNOWN,
                     is_renamed: false,
                 });

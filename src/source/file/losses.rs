@@ -321,7 +321,7 @@ impl Losses {
         link.report(Event::Deleted(DeletedEvent::Held {
             name: of.title(),
             short_id: self.account.short_id(),
-            path: name.unwrap_or_else(|| file.path.clone()),
+            path: name.unwrap_or_else(|| file.path.to_path_buf()),
             bytes,
             reason,
         }));

@@ -117,7 +117,7 @@ pub fn plan(
                 generation: number + (index - begin.0) as u32,
                 offset,
             }),
-            saved: *saved,
+            saved: Some(Box::new(*saved)),
             doubt_ends: (in_doubt > 0).then_some(number + in_doubt),
             is_lost,
         },

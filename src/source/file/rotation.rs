@@ -40,8 +40,8 @@ const MOST_OF_USER: usize = 64;
 pub struct Rotation {
     /// The log, by the names of its files.
     pub log: LogFiles,
-    /// Where reading begins once a file is found.
-    pub start: Start,
+    /// Where reading begins once a file is found; `None` at the head.
+    start: Option<Box<Start>>,
     /// Those that are open.
     pub files: OpenFiles,
     /// The compressed ones that are being searched for a checkpoint.
@@ -58,16 +58,28 @@ pub struct Rotation {
 impl Rotation {
     /// Opens nothing yet.
     pub fn new(log: LogFiles, start: Start) -> Rotation {
-        Rotation {
+        let mut rotation = Rotation {
             log,
-            start,
+            start: None,
             files: OpenFiles::default(),
             search: Search::default(),
             creates: CreateCounter::default(),
             gaps: Gaps::default(),
             copied: None,
             is_start_read: false,
-        }
+        };
+        rotation.start_at(start);
+        rotation
+    }
+
+    /// Where reading begins once a file is found.
+    pub fn start(&self) -> Start {
+        self.start.as_deref().copied().unwrap_or(Start::Head)
+    }
+
+    /// Reading begins there once a file is found.
+    pub fn start_at(&mut self, start: Start) {
+        self.start = (start != Start::Head).then(|| Box::new(start));
     }
 
     /// The log is in another folder from now on, perhaps under the same name.
@@ -284,7 +296,7 @@ impl Rotation {
         };
         let (number, checkpoint) = (front.number, front.resume_here());
         let mut restarted = front.restarted(number)?;
-        let (path, unread) = (front.path.clone(), front.unread());
+        let (path, unread) = (front.path.to_path_buf(), front.unread());
         let (listed, copies) = if checkpoint.has_no_file() {
             (Vec::new(), Some(Copies::default()))
         } else {
@@ -301,7 +313,7 @@ impl Rotation {
             // Its beginning may have been cut off, and the rest written over it.
             let taken = front.last_time().into_iter();
             let taken = taken.map(|time| TimeCursor { time, count: 1 });
-            let cursors = taken.chain(feed.accepted.saved.map(|stream| stream.cursor));
+            let cursors = taken.chain(feed.accepted.saved().map(|stream| stream.cursor));
             let cursors: Vec<_> = cursors.collect();
             seek_kept(&mut restarted, &checkpoint, &cursors)?;
         }

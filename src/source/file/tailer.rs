@@ -169,6 +169,7 @@ impl Tailer {
     /// Its log was read to its end, and each write to it is reported from now on.
     pub fn awaits_notice(&mut self) {
         self.is_quiet = true;
+        self.feed.assembler.rest();
     }
 
     /// A write to its log was reported. `is_first` says that it is the first one since
@@ -228,7 +229,7 @@ impl Tailer {
             if vanished > 0 {
                 // `found` belongs to the file, which is no longer the front once copies are
                 // opened.
-                let (is_unread, path) = (front.read_offset() == 0, front.path.clone());
+                let (is_unread, path) = (front.read_offset() == 0, front.path.to_path_buf());
                 if is_unread && self.opens_copies_of_vanished(vanished)? {
                     continue;
                 }
@@ -357,7 +358,7 @@ impl Tailer {
 
     /// Where reading begins, or would have begun.
     pub fn start(&self) -> Start {
-        self.rotation.start
+        self.rotation.start()
     }
 
     /// Finishes the front file, which has been read to its last line feed and is no longer
@@ -378,7 +379,7 @@ impl Tailer {
             return Ok(());
         };
         if let Some(reason) = front.damage() {
-            let (path, reason) = (front.path.clone(), reason.to_owned());
+            let (path, reason) = (front.path.to_path_buf(), reason.to_owned());
             feed.losses.damaged(link, path, reason);
         }
         feed.assembler.file_ended(Some(front.resume_here()));
@@ -391,7 +392,7 @@ impl Tailer {
             feed.assembler.note_loss();
         }
         if let Some(missing) = missing {
-            self.rotation.gaps.reach(missing, context.now);
+            self.rotation.gaps.reach(*missing, context.now);
         }
         feed.reaches(next)?;
         if next.repeats {

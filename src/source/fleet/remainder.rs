@@ -114,7 +114,7 @@ impl Fleet {
                 name
             },
             image,
-            runtime: api.map_or("", |api| api.runtime_name()).to_owned(),
+            runtime: api.map_or("", |api| api.runtime_name()),
             is_running: false,
             ..nameless
         };

@@ -83,7 +83,7 @@ impl LogSource {
                 if is_at_end {
                     around.link.begin_at(*about.id(), begun);
                 }
-                let files = tailer.files().clone();
+                let files = Box::new(tailer.files().clone());
                 self.close_files(about, around);
                 let begun = Box::new(begun);
                 self.source = Source::Api { begun, files };
@@ -155,7 +155,7 @@ impl LogSource {
         let assembler = Assembler::new(Arc::clone(about.account()), Arc::clone(about.template()));
         let writer = Writer { program, uid };
         let journaled = Journaled::new(assembler, saved, writer, last, around.now);
-        let files = tailer.files().clone();
+        let files = Box::new(tailer.files().clone());
         self.close_files(about, around);
         self.source = Source::Journal {
             journaled: Box::new(journaled),

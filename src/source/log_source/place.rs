@@ -113,7 +113,7 @@ impl LogSource {
         }
         match &mut self.source {
             Source::Files { tailer, .. } => tailer.move_to(moved(tailer.files())),
-            Source::Api { files, .. } | Source::Journal { files, .. } => *files = moved(files),
+            Source::Api { files, .. } | Source::Journal { files, .. } => **files = moved(files),
         }
         watch_log_folder(self.files(), about, around);
     }

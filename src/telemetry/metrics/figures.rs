@@ -56,6 +56,9 @@ pub(super) fn values(figures: &Figures, now: Timestamp, has_ended: bool) -> Valu
         })
 }
 
+/// The first ones are above 0 for every container that has written anything.
+pub(super) const USUAL: usize = 3;
+
 /// The first one is that of the records, which every container with series of its own has.
 pub(super) static FIGURES: [FigureMetric; 16] = [
     figure!(

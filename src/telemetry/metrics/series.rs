@@ -13,7 +13,8 @@
 //!
 //! The host copies and encodes every series once a second, whether somebody asks for them or not,
 //! and finds a series to be set by going through those of its metric. So a series begins with its
-//! first value other than 0 (the one of the records at once), and only what has changed is set; once
+//! first value other than 0 (the one of the records at once, those of bytes once they are many, or
+//! the container writes although it is not new), and only what has changed is set; once
 //! a minute everything is, because outputs that send the metrics on send the time at which they were
 //! set, and receivers take what is five minutes old for gone.
 
@@ -24,7 +25,7 @@ use std::time::{Duration, Instant};
 use crate::format::position::Timestamp;
 use crate::runtime::id::ContainerId;
 use crate::telemetry::account::{About, Account};
-use crate::telemetry::metrics::figures::{values, Values};
+use crate::telemetry::metrics::figures::{values, Values, USUAL};
 use crate::telemetry::throttle::Once;
 
 /// Number of containers that ever get series, as a multiple of those that may have them at a
@@ -33,6 +34,12 @@ const TURNOVER: usize = 10;
 
 /// How long a container must have existed to get series once the initial ones are used up.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
+
+/// For so long, what is read of a container may have been there when it was found.
+const BEGINNING: Duration = Duration::from_secs(10);
+
+/// So many bytes of that have series at once.
+const MANY: f64 = 65_536.0;
 
 /// After this time, what has not changed is published as well.
 const REFRESH: Duration = Duration::from_secs(60);
@@ -58,17 +65,31 @@ struct Series {
     account: Arc<Account>,
     /// The value of each metric in the host, `None` where there is no series.
     published: Values<Option<f64>>,
+    /// When it began, and how many records there were at the end of [`BEGINNING`].
+    began: Instant,
+    records: f64,
 }
 
 impl Series {
-    fn show(&mut self, now: Timestamp, has_ended: bool, is_refresh: bool) -> Shown {
-        let current = values(&self.account.figures(), now, has_ended);
+    fn show(
+        &mut self,
+        (now, time): (Instant, Timestamp),
+        has_ended: bool,
+        is_refresh: bool,
+    ) -> Shown {
+        let current = values(&self.account.figures(), time, has_ended);
+        if now.duration_since(self.began) < BEGINNING {
+            self.records = current[0];
+        }
+        let is_idle = self.records == current[0];
         let mut changed = [None; _];
         let all = self.published.iter_mut().zip(current).zip(&mut changed);
         for (index, ((published, value), changed)) in all.enumerate() {
             let is_due = match *published {
                 Some(before) => before != value || is_refresh,
-                None => value != 0.0 || index == 0,
+                None if index == 0 => true,
+                None if index < USUAL => value != 0.0 && (!is_idle || value >= MANY),
+                None => value != 0.0,
             };
             if is_due {
                 (*published, *changed) = (Some(value), Some(value));
@@ -102,21 +123,21 @@ impl ContainerSeries {
         &mut self,
         accounts: Vec<Arc<Account>>,
         most: usize,
-        (now, time): (Instant, Timestamp),
+        now: (Instant, Timestamp),
     ) -> Vec<Shown> {
         let there: HashMap<ContainerId, &Arc<Account>> = accounts
             .iter()
             .map(|account| (*account.id(), account))
             .collect();
-        let is_refresh = self.needs_refresh(now);
+        let is_refresh = self.needs_refresh(now.0);
         if is_refresh {
-            self.refreshed = Some(now);
+            self.refreshed = Some(now.0);
         }
-        let mut shown = self.end(&there, time);
+        let mut shown = self.end(&there, now);
         self.first_seen.retain(|id, _| there.contains_key(id));
-        self.admit(&accounts, most, now);
+        self.admit(&accounts, most, now.0);
         let live = self.live.values_mut();
-        shown.extend(live.map(|series| series.show(time, false, is_refresh)));
+        shown.extend(live.map(|series| series.show(now, false, is_refresh)));
         shown
     }
 
@@ -127,14 +148,18 @@ impl ContainerSeries {
     }
 
     /// Removes containers that are gone or renamed; returns their last values.
-    fn end(&mut self, there: &HashMap<ContainerId, &Arc<Account>>, time: Timestamp) -> Vec<Shown> {
+    fn end(
+        &mut self,
+        there: &HashMap<ContainerId, &Arc<Account>>,
+        now: (Instant, Timestamp),
+    ) -> Vec<Shown> {
         let mut ended = Vec::new();
         self.live.retain(|id, series| {
-            let goes_on = there.get(id).is_some_and(|now| {
-                Arc::ptr_eq(now, &series.account) && still_fit(&series.labels, now)
+            let goes_on = there.get(id).is_some_and(|account| {
+                Arc::ptr_eq(account, &series.account) && still_fit(&series.labels, account)
             });
             if !goes_on {
-                ended.push(series.show(time, true, false));
+                ended.push(series.show(now, true, false));
             }
             goes_on
         });
@@ -180,6 +205,8 @@ impl ContainerSeries {
                 labels,
                 account: Arc::clone(account),
                 published: [published; _],
+                began: now,
+                records: 0.0,
             };
             self.live.insert(id, series);
         }
@@ -226,7 +253,7 @@ mod tests {
     use super::*;
     use crate::runtime::metadata::ContainerMetadata;
     use crate::runtime::Pod;
-    use crate::telemetry::account::{Abandoned, Accounts};
+    use crate::telemetry::account::{Abandoned, Accounts, Amount, SliceStats};
     use crate::telemetry::metrics::figures::FIGURES;
 
     fn id(number: u8) -> ContainerId {
@@ -309,7 +336,7 @@ mod tests {
         let described = |number: u8, metadata: &ContainerMetadata| {
             let account = accounts.open(id(number));
             account.set_names(&metadata.title(), Some(id(number)));
-            account.set_about(About::of(metadata));
+            account.set_about(&Arc::new(metadata.clone()));
             account
         };
         let docker = ContainerMetadata {
@@ -319,14 +346,14 @@ mod tests {
         };
         let of_pod = ContainerMetadata {
             name: "app".to_owned(),
-            pod: Some(Pod {
+            pod: Some(Box::new(Pod {
                 namespace: "shop".to_owned(),
                 name: "cart-0".to_owned(),
                 uid: String::new(),
                 container_id: None,
                 restart_count: 0,
                 is_complete: true,
-            }),
+            })),
             ..ContainerMetadata::default()
         };
         let _held = [described(1, &docker), described(2, &of_pod)];
@@ -432,6 +459,39 @@ mod tests {
         }
         assert_eq!((series.made.len(), series.exhausted()), (3, None));
         assert!(series.first_seen.len() <= 1);
+    }
+
+    /// What every container that has written anything has more than one of.
+    #[test]
+    fn a_container_that_writes_no_more_has_one_series_and_one_that_does_has_three() {
+        let accounts = Accounts::default();
+        let (mut series, now) = (ContainerSeries::default(), Instant::now());
+        let account = open(&accounts, 1);
+        let write = |bytes: u64| {
+            let amount = Amount { bytes, records: 1 };
+            account.took(&SliceStats {
+                read: bytes,
+                queued: [Some((amount, Timestamp::default())), None],
+                ..SliceStats::default()
+            });
+            account.accepted(amount);
+        };
+        write(100);
+        let mut show = |seconds| {
+            let now = now + Duration::from_secs(seconds);
+            set(&series.show(accounts.all(), 2, at(now)))
+        };
+        assert_eq!(show(0), [(0, 1.0)]);
+        write(100);
+        assert_eq!(show(9), [(0, 2.0)]);
+        assert_eq!(show(60), [(0, 2.0)]);
+        write(100);
+        assert_eq!(show(61), [(0, 3.0), (1, 300.0), (2, 300.0)]);
+        // Much of another one is shown at once.
+        let mut series = ContainerSeries::default();
+        write(65_536);
+        let shown = series.show(accounts.all(), 2, at(now));
+        assert_eq!(set(&shown), [(0, 4.0), (1, 65_836.0), (2, 65_836.0)]);
     }
 
     /// Which metrics of the only container shown are set, and to what.

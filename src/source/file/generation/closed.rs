@@ -45,7 +45,7 @@ impl Generation {
             }
         }
         let at = self.resume_at_start();
-        self.closed = Some(Closed { path, at, stamp });
+        self.closed = Some(Box::new(Closed { path, at, stamp }));
         self.content.close();
         true
     }

@@ -1,4 +1,5 @@
 use std::io::{Seek, Write};
+use std::path::PathBuf;
 
 use super::*;
 use crate::delivery::checkpoint::fingerprint::MARKER_BYTES;

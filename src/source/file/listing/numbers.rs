@@ -24,7 +24,7 @@ pub fn has_foreign_numbers(
         *has_changed |= matches!(&answer, Err(error) if error.kind() == io::ErrorKind::NotFound);
         answer.unwrap_or(or)
     };
-    let layout = Layout::by_name(&log.prefix);
+    let layout = Layout::by_name(log.prefix());
     let number = |file: &ListedFile| (file.rank.run, file.rank.age);
     let mut newest = ranked.split_off(ranked.len().saturating_sub(most_renamed(log)));
     ranked.dedup_by_key(|file| number(file));

@@ -79,7 +79,7 @@ pub fn place(log: &LogFiles, mut renamed: Vec<Renamed>, listed: &mut Listed) -> 
     let is_named = |file: &&Renamed| file.is_named_after_log;
     listed.surplus = unexamined.iter().filter(is_named).count();
     listed.unexamined = unexamined.len() - listed.surplus;
-    let layout = Layout::by_name(&log.prefix);
+    let layout = Layout::by_name(log.prefix());
     let mut found = Vec::new();
     for file in renamed {
         if file.is_empty {

@@ -41,7 +41,7 @@ impl Rotation {
         self.files = OpenFiles::default();
         self.files.next_number = number;
         self.search.end();
-        self.start = Start::Saved(saved);
+        self.start_at(Start::Saved(saved));
         self.is_start_read = are_read;
     }
 }

@@ -25,20 +25,21 @@ impl Rotation {
     ) -> io::Result<()> {
         let listed = &all.files[..];
         let Some(last) = listed.len().checked_sub(1) else {
-            self.start = self.start.of_new_files();
+            self.start_at(self.start().of_new_files());
             return Ok(());
         };
-        let is_of_last = matches!(self.start, Start::Last(_) | Start::End(_));
-        match self.start {
-            Start::Last(count) => self.start = Start::Saved(before_last_lines(listed, count)?),
+        let is_of_last = matches!(self.start(), Start::Last(_) | Start::End(_));
+        match self.start() {
+            Start::Last(count) => self.start_at(Start::Saved(before_last_lines(listed, count)?)),
             Start::End(first_start) => {
                 let saved = after_time(listed, first_start, wall_clock())?;
                 link.begin_at(*feed.assembler.account().id(), saved);
-                self.start = Start::Saved(saved);
+                self.start_at(Start::Saved(saved));
             }
             _ => {}
         }
-        let plan = match &self.start {
+        let start = self.start();
+        let plan = match &start {
             Start::Head => Plan {
                 accepted: Accepted::unknown(),
                 ..Plan::default()
@@ -64,7 +65,7 @@ impl Rotation {
                 plan
             }
         };
-        let since = match self.start {
+        let since = match start {
             Start::Head => 0,
             Start::End(_) | Start::Last(_) => u64::MAX,
             Start::Saved(_) if is_of_last => u64::MAX,
@@ -73,7 +74,7 @@ impl Rotation {
         };
         let unreadable = all.unreadable.iter().filter(|file| file.modified >= since);
         let unreadable: Vec<&UnreadableFile> = unreadable.collect();
-        let saved = match self.start {
+        let saved = match start {
             Start::Saved(saved) if !is_of_last => Some(saved),
             _ => None,
         };
@@ -103,7 +104,7 @@ impl Rotation {
             feed.expect_earlier(front, feed.accepted.is_lost)?;
         }
         // If all files vanish and new ones appear, those are read from the start.
-        self.start = Start::Head;
+        self.start_at(Start::Head);
         Ok(())
     }
 
@@ -112,8 +113,8 @@ impl Rotation {
     fn note_missing(&mut self, all: &Listed, first: usize) {
         for opened in &mut self.files.open {
             let place = all.files.iter().position(|file| file.id == opened.id);
-            opened.follows_missing =
-                place.and_then(|place| missing_before(&self.log, all, first, place));
+            opened.follows_missing = place
+                .and_then(|place| Some(Box::new(missing_before(&self.log, all, first, place)?)));
         }
     }
 

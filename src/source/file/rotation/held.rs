@@ -63,7 +63,8 @@ impl Rotation {
             feed.assembler.file_ended(None);
             feed.assembler.note_loss();
             let unread = front.unread();
-            feed.losses.unreadable(link, front.path, error, unread);
+            feed.losses
+                .unreadable(link, front.path.to_path_buf(), error, unread);
         }
     }
 }

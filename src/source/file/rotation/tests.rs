@@ -50,7 +50,7 @@ fn of_a_user_who_makes_rotated_files_the_newest_are_opened_and_the_others_report
             .files
             .open
             .iter()
-            .map(|one| one.path.clone())
+            .map(|one| one.path.to_path_buf())
             .collect();
         assert_eq!(opened, (0..want).rev().map(path).collect::<Vec<_>>());
         let (events, _) = link.events.take();
@@ -87,7 +87,14 @@ fn truncations_are_reported_once_a_minute_and_those_with_a_loss_by_themselves() 
         template,
     );
     tailer.refresh(&link).unwrap();
-    let path = tailer.rotation.files.open.front().unwrap().path.clone();
+    let path = tailer
+        .rotation
+        .files
+        .open
+        .front()
+        .unwrap()
+        .path
+        .to_path_buf();
     for unread in [0, 7, 0, 8, 0] {
         tailer.feed.losses.truncated(&link, path.clone(), unread);
     }

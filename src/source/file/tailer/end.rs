@@ -59,7 +59,7 @@ impl Tailer {
         self.flush_open(link);
         let saved = self.hand_over();
         self.rotation.files.open.clear();
-        self.rotation.start = Start::Saved(saved);
+        self.rotation.start_at(Start::Saved(saved));
         self.note_unread();
         saved
     }

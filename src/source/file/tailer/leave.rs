@@ -30,7 +30,7 @@ impl Tailer {
         if let Some(front) = self.rotation.files.open.front() {
             return self.feed.assembler.position(front.resume_here());
         }
-        self.rotation.start.position()
+        self.rotation.start().position()
     }
 
     /// Delivers the rest of a gone container whose log has been read, and removes it from the
@@ -118,7 +118,7 @@ impl Tailer {
         let is_in_file = |stream: &StreamCheckpoint| {
             !stream.has_no_file() && !stream.is_counted() && !stream.is_by_time
         };
-        matches!(self.rotation.start, Start::Saved(saved) if saved.iter().any(is_in_file))
+        matches!(self.rotation.start(), Start::Saved(saved) if saved.iter().any(is_in_file))
     }
 
     /// Whether some files are read, and nothing shows that the one of the position is not among them.
@@ -131,10 +131,10 @@ impl Tailer {
     pub fn lose_saved(&mut self, link: &Link) -> bool {
         self.feed.losses.explained();
         let is_lost = self.resumes_in_file();
-        if let (true, Start::Saved(saved)) = (is_lost, self.rotation.start) {
+        if let (true, Start::Saved(saved)) = (is_lost, self.rotation.start()) {
             self.feed.losses.deleted();
             let saved = saved.map(StreamCheckpoint::counted);
-            self.rotation.start = Start::Saved(saved);
+            self.rotation.start_at(Start::Saved(saved));
             link.begin_at(*self.id(), saved);
         }
         is_lost
@@ -143,7 +143,7 @@ impl Tailer {
     /// The runtime writes, or wrote, to a file that is gone. Counted once: a position in the file that
     /// took its place says that it was. Returns whether it is counted now.
     pub fn lose_replaced(&mut self, link: &Link) -> bool {
-        let saved = self.feed.accepted.saved;
+        let saved = self.feed.accepted.saved();
         let newest = self.rotation.files.open.back().map(|file| file.id);
         let is_known = |stream: &StreamCheckpoint| {
             stream.is_counted() || newest.is_some_and(|id| stream.is_in(id))
@@ -171,7 +171,7 @@ impl Tailer {
         }) else {
             return false;
         };
-        let saved = self.feed.accepted.saved;
+        let saved = self.feed.accepted.saved();
         if saved
             .iter()
             .any(|stream| stream.is_counted() && stream.offset == front.read_offset())

@@ -15,7 +15,7 @@ impl Tailer {
     pub fn begins_rotated(&self) -> bool {
         let (files, log) = (&self.rotation.files, self.files());
         let newest = files.open.back();
-        newest.is_some_and(|newest| log.current().is_some_and(|path| newest.path != **path))
+        newest.is_some_and(|newest| log.current().is_some_and(|path| newest.path != *path))
     }
 
     /// How many files of the log have been found so far; it only grows.
