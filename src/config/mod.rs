@@ -91,6 +91,15 @@ impl OpenFilesLimit {
             unread: at_rest + at_rest / 4,
         }
     }
+
+    /// The part of each of so many who share it.
+    pub fn divided_by(self, parts: usize) -> OpenFilesLimit {
+        let parts = parts.max(1);
+        OpenFilesLimit {
+            at_rest: self.at_rest / parts,
+            unread: self.unread / parts,
+        }
+    }
 }
 
 /// A validated configuration. [`Config::from_lookup`] makes one; in `Config::default()` nothing

@@ -116,12 +116,24 @@ impl OpenLines {
         if self.is_whole(entry) {
             return deliver(stream, whole_line(entry, source_bytes, max_line_bytes));
         }
-        let open = self.line_mut(stream);
-        let deliver: &mut dyn FnMut(Stream, Line<'_>) = &mut deliver;
-        let put = |line: Line<'_>| deliver(stream, line);
-        if open.joiner.push(entry, source_bytes, max_line_bytes, put) {
-            open.begins = begins();
+        let put = &mut |line: Line<'_>| deliver(stream, line);
+        if self.push_piece(entry, source_bytes, max_line_bytes, put) {
+            self.line_mut(stream).begins = begins();
         }
+    }
+
+    /// Adds an entry that is not whole. Returns whether a line that begins with it is open now. Out
+    /// of line, to keep the hot path small.
+    #[inline(never)]
+    fn push_piece(
+        &mut self,
+        entry: &Entry<'_>,
+        source_bytes: usize,
+        max_line_bytes: usize,
+        deliver: &mut dyn FnMut(Line<'_>),
+    ) -> bool {
+        let joiner = &mut self.line_mut(entry.stream).joiner;
+        joiner.push(entry, source_bytes, max_line_bytes, deliver)
     }
 
     /// Whether an entry is a line, and not a piece of one.

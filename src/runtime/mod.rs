@@ -21,6 +21,7 @@ pub mod id;
 pub mod image;
 pub mod last_run;
 pub mod log_driver;
+mod log_files;
 mod log_place;
 pub mod metadata;
 pub mod mounts;

@@ -4,8 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::labels::{Labels, Read};
-use crate::delivery::link::Link;
+use crate::config::labels::Labels;
 use crate::pipeline::template::RecordTemplate;
 use crate::runtime::file::FileId;
 use crate::runtime::id::ContainerId;
@@ -15,6 +14,7 @@ use crate::runtime::safe_path::SafePath;
 use crate::runtime::{Api, Found, LogFiles, Runtime};
 use crate::source::choose;
 use crate::source::known_driver::KnownDriver;
+use crate::source::label_trouble::LabelTrouble;
 use crate::source::metadata_trouble::MetadataTrouble;
 use crate::source::services::Surroundings;
 use crate::telemetry::account::Account;
@@ -56,14 +56,11 @@ pub struct Description {
     trouble: MetadataTrouble,
     /// The configuration or a label excludes it.
     exclusion: Trouble<()>,
-    /// What was last reported about its labels.
-    reported_labels: Option<Box<LabelProblems>>,
+    /// What is wrong with its labels.
+    label_trouble: LabelTrouble,
     /// That some of its metadata is cut off.
     cut: Once,
 }
-
-/// Invalid values, and labels that are ignored.
-type LabelProblems = (Vec<String>, Vec<&'static str>);
 
 /// What the template was made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +99,7 @@ impl Description {
             is_busy: false,
             trouble: MetadataTrouble::new(),
             exclusion: Trouble::paced(),
-            reported_labels: None,
+            label_trouble: LabelTrouble::default(),
             cut: Once::default(),
         }
     }
@@ -384,7 +381,7 @@ impl Description {
         if self.is_known() {
             self.account.set_about(&self.template.metadata);
         }
-        self.report_labels(&read, around.link);
+        self.label_trouble.report(&read, &self.account, around.link);
         if self.template.is_cut() {
             let (name, short_id) = self.names();
             let cut = Event::MetadataCut { name, short_id };
@@ -394,35 +391,6 @@ impl Description {
             self.metadata = MetadataState::Of(None);
         }
         read.labels.rate_limit.unwrap_or(config.rate_limit)
-    }
-
-    /// Reports label problems once, however often the metadata is read.
-    fn report_labels(&mut self, read: &Read, link: &Link) {
-        let found = (read.problems.clone(), read.ignored.clone());
-        let reported = self.reported_labels.as_deref();
-        if reported.map_or(found == LabelProblems::default(), |it| *it == found) {
-            return;
-        }
-        let mut is_kept = true;
-        for problem in &found.0 {
-            let ((name, short_id), problem) = (self.names(), problem.clone());
-            is_kept &= link.report(Event::LabelInvalid {
-                name,
-                short_id,
-                problem,
-            });
-        }
-        if !found.1.is_empty() {
-            let ((name, short_id), labels) = (self.names(), found.1.join(", "));
-            is_kept &= link.report(Event::LabelIgnored {
-                name,
-                short_id,
-                labels,
-            });
-        }
-        if is_kept {
-            self.reported_labels = Some(Box::new(found));
-        }
     }
 
     /// Decides whether the container, with its current metadata, is read, and reports a

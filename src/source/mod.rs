@@ -13,6 +13,7 @@ mod follow;
 mod inputs;
 pub mod journal;
 mod known_driver;
+mod label_trouble;
 mod log_source;
 mod log_trouble;
 mod metadata_trouble;

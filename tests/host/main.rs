@@ -12,6 +12,7 @@
 
 mod configuration;
 mod confined;
+mod crowds;
 mod edge;
 mod extremes;
 mod faults;

@@ -26,10 +26,21 @@ pub struct SharedCheckpoint {
 /// What the reader queries.
 #[derive(Debug, Default)]
 struct View {
-    saved: HashMap<ContainerId, ContainerCheckpoint>,
+    /// Boxed, since half of a map is empty.
+    saved: HashMap<ContainerId, Box<ContainerCheckpoint>>,
     gone: HashSet<ContainerId>,
     /// Containers taken up by the reader; applied to the store before its next change.
     taken_up: Vec<ContainerId>,
+}
+
+impl View {
+    /// A container has this checkpoint now.
+    fn note(&mut self, id: ContainerId, saved: ContainerCheckpoint) {
+        match self.saved.get_mut(&id) {
+            Some(known) => **known = saved,
+            None => drop(self.saved.insert(id, Box::new(saved))),
+        }
+    }
 }
 
 impl SharedCheckpoint {
@@ -37,7 +48,9 @@ impl SharedCheckpoint {
     pub fn new(store: CheckpointStore) -> SharedCheckpoint {
         let mut view = View::default();
         for (id, is_gone) in store.all() {
-            view.saved.extend(store.saved(&id).map(|saved| (id, saved)));
+            if let Some(saved) = store.saved(&id) {
+                view.note(id, saved);
+            }
             view.gone.extend(is_gone.then_some(id));
         }
         SharedCheckpoint {
@@ -50,7 +63,7 @@ impl SharedCheckpoint {
     /// for the disk.
     pub fn take_up(&self, id: &ContainerId) -> Option<ContainerCheckpoint> {
         let mut view = lock(&self.view);
-        let saved = view.saved.get(id).copied()?;
+        let saved = **view.saved.get(id)?;
         if view.gone.remove(id) {
             view.taken_up.push(*id);
         }
@@ -69,7 +82,7 @@ impl SharedCheckpoint {
 
     /// The checkpoint of a container.
     pub fn saved(&self, id: &ContainerId) -> Option<ContainerCheckpoint> {
-        lock(&self.view).saved.get(id).copied()
+        lock(&self.view).saved.get(id).map(|saved| **saved)
     }
 
     /// Advances a container's stream checkpoints and writes them.
@@ -84,8 +97,7 @@ impl SharedCheckpoint {
         self.hear_of_taken_up(&mut store);
         let mut view = lock(&self.view);
         for (id, advance) in advances {
-            let saved = store.advance_unwritten(*id, advance);
-            view.saved.insert(*id, *saved);
+            view.note(*id, *store.advance_unwritten(*id, advance));
             if !view.gone.is_empty() {
                 view.gone.remove(id);
             }

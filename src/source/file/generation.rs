@@ -75,7 +75,7 @@ pub struct Generation {
     /// It was truncated, and what it holds since may be what it held before.
     pub is_overwritten: bool,
     /// How it began before that.
-    head_before: KnownHead,
+    head_before: Option<Box<KnownHead>>,
     /// The bytes before `read_offset`, which are compared at each read.
     marker: Vec<u8>,
     head: KnownHead,
@@ -130,7 +130,7 @@ impl Generation {
             follows_missing: None,
             repeats: false,
             is_overwritten: false,
-            head_before: KnownHead::default(),
+            head_before: None,
             marker: Vec::new(),
             head: KnownHead::default(),
             unfinished: Unfinished::default(),
@@ -148,14 +148,14 @@ impl Generation {
 
     /// Returns the same open file for reading from its start, after a truncation.
     pub fn restarted(&self, number: u32) -> io::Result<Generation> {
-        let head = match self.head.bytes.is_empty() {
-            true => &self.head_before,
-            false => &self.head,
+        let head_before = match self.head.bytes.is_empty() {
+            true => self.head_before.clone(),
+            false => Some(Box::new(self.head.clone())),
         };
         Ok(Generation {
             run: self.run,
             is_overwritten: true,
-            head_before: head.clone(),
+            head_before,
             ..Generation::new(&self.safe_path(), number, self.content.restarted()?)?
         })
     }
@@ -244,7 +244,8 @@ impl Generation {
 
     /// Whether it began with the same entry as this head before it was truncated.
     pub fn began_like(&self, head: &[u8]) -> bool {
-        self.head_before.has_first_of(head)
+        let before = self.head_before.as_ref();
+        before.is_some_and(|before| before.has_first_of(head))
     }
 
     /// Whether its content begins like this now, which is the head of another file.

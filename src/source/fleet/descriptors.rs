@@ -5,6 +5,7 @@
 //! nothing was read yet, then the others, which are opened for each slice.
 
 use std::cmp::Reverse;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{getrlimit, Resource};
@@ -21,9 +22,36 @@ const SPARE_PART: usize = 8;
 /// How long after an attempt that could not close enough the next one is due.
 const INTERVAL: Duration = Duration::from_millis(200);
 
+/// The inputs of this process that have no limit of their own: they share that of the process.
+static SHARING: AtomicUsize = AtomicUsize::new(0);
+
+/// One of those that share.
+struct Share(&'static AtomicUsize);
+
+impl Share {
+    fn of(sharing: &'static AtomicUsize) -> Share {
+        sharing.fetch_add(1, Ordering::Relaxed);
+        Share(sharing)
+    }
+
+    /// How many share.
+    fn parts(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// How many files of logs may be open.
 pub(super) struct Limit {
+    /// Of all that share it.
     limit: OpenFilesLimit,
+    /// `None` if it is not shared.
+    share: Option<Share>,
     /// So many, at least, until the next attempt.
     tried: Option<(usize, Instant)>,
 }
@@ -32,16 +60,23 @@ impl Limit {
     /// As given, or a share of what the process may open.
     pub fn new(given: Option<OpenFilesLimit>) -> Limit {
         Limit {
+            share: given.is_none().then(|| Share::of(&SHARING)),
             limit: given
                 .unwrap_or_else(|| OpenFilesLimit::within(getrlimit(Resource::Nofile).current)),
             tried: None,
         }
     }
 
+    /// The part of it that this input has now.
+    fn own(&self) -> OpenFilesLimit {
+        let parts = self.share.as_ref().map_or(1, Share::parts);
+        self.limit.divided_by(parts)
+    }
+
     fn is_exceeded(&self, now: Instant) -> bool {
         let open = open_files();
         let has_tried = |(most, until): (usize, Instant)| open <= most && now < until;
-        open > self.limit.at_rest && !self.tried.is_some_and(has_tried)
+        open > self.own().at_rest && !self.tried.is_some_and(has_tried)
     }
 }
 
@@ -53,12 +88,12 @@ impl Fleet {
 
     /// Puts logs to rest if too many files are open.
     pub fn free_descriptors(&mut self, services: &mut Services, schedule: &Schedule, now: Instant) {
+        let limit = self.limit.own();
         if !self.limit.is_exceeded(now) {
-            let is_within = open_files() <= self.limit.limit.at_rest;
+            let is_within = open_files() <= limit.at_rest;
             self.limit.tried = self.limit.tried.filter(|_| !is_within);
             return;
         }
-        let limit = self.limit.limit;
         let spare = limit.at_rest / SPARE_PART;
         let mut open: Vec<(Rest, Reverse<Duration>, usize)> = Vec::new();
         for (key, container) in &self.containers {
@@ -81,5 +116,29 @@ impl Fleet {
         }
         let left = open_files();
         self.limit.tried = (left > limit.at_rest).then_some((left + spare, now + INTERVAL));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inputs_share_what_the_process_may_open_while_they_are_there() {
+        static SHARING: AtomicUsize = AtomicUsize::new(0);
+        let limit = |share| Limit {
+            limit: OpenFilesLimit::within(Some(1024)),
+            share,
+            tried: None,
+        };
+        let given = limit(None);
+        let first = limit(Some(Share::of(&SHARING)));
+        let unread = |limit: &Limit| (limit.own().at_rest, limit.own().unread);
+        assert_eq!(unread(&first), (256, 320));
+        let second = limit(Some(Share::of(&SHARING)));
+        assert_eq!((unread(&first), unread(&second)), ((128, 160), (128, 160)));
+        assert_eq!(unread(&given), (256, 320));
+        drop(first);
+        assert_eq!(unread(&second), (256, 320));
     }
 }
