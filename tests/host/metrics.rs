@@ -51,8 +51,9 @@ fn every_host_serves_every_metric_with_its_help_and_what_was_counted() {
         let root = DockerRoot::new();
         let mut web = root.container('a', "web");
         let mut other = root.container('b', "odd name");
+        // So much that it has all series at once.
         for number in 0..100 {
-            web.line(&format!("line {number}"));
+            web.line(&format!("line {number} {:700}", ""));
         }
         other.raw(b"no record at all\n");
         other.line("a record");
