@@ -36,8 +36,14 @@ pub(super) const FEWEST_NULS: usize = 65;
 /// Tag of `source`, the field dockerd writes first.
 const SOURCE_TAG: u8 = 0x0a;
 
+/// Tag of `line`, which follows the time.
+const LINE_TAG: u8 = 0x1a;
+
+/// Length of what dockerd's messages begin with.
+const START_BYTES: usize = 9;
+
 /// How dockerd's messages begin: the source and the tag of the time.
-const ENTRY_STARTS: [&[u8]; 2] = [b"\x0a\x06stdout\x10", b"\x0a\x06stderr\x10"];
+const ENTRY_STARTS: [&[u8; START_BYTES]; 2] = [b"\x0a\x06stdout\x10", b"\x0a\x06stderr\x10"];
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
@@ -231,6 +237,7 @@ impl Format for Decoder {
         })
     }
 
+    #[inline(always)]
     fn decode_unit(&mut self, unit: &[u8], _now: fn() -> Timestamp, sink: &mut impl UnitSink) {
         let found = match first_frame(unit) {
             Frame::Whole { message, .. } => decode(message),
@@ -240,9 +247,8 @@ impl Format for Decoder {
             return sink.corrupt(unit.len());
         };
         self.attrs.clear();
-        if found.attrs.clone().next().is_some() {
-            let pairs: Vec<_> = found.attrs.collect();
-            put_string_map(&mut self.attrs, pairs.into_iter());
+        if !found.attrs.rest.is_empty() {
+            put_attrs(&mut self.attrs, found.attrs);
         }
         let entry = Entry {
             time: found.time,
@@ -254,6 +260,12 @@ impl Format for Decoder {
         };
         sink.entry(&entry, 0, unit.len());
     }
+}
+
+#[inline(never)]
+fn put_attrs(out: &mut Vec<u8>, attrs: AttrIter<'_>) {
+    let pairs: Vec<_> = attrs.collect();
+    put_string_map(out, pairs.into_iter());
 }
 
 /// One entry as dockerd wrote it: a whole line, or a piece of one.
@@ -281,6 +293,35 @@ pub struct LocalEntry<'a> {
 /// (obsolete before this format was introduced).
 #[inline]
 pub fn decode(message: &[u8]) -> Option<LocalEntry<'_>> {
+    decode_usual(message).or_else(|| decode_any(message))
+}
+
+/// Decodes a whole line without attributes as dockerd writes it, from 1973 until 2262; `None` for
+/// any other message.
+#[inline]
+fn decode_usual(message: &[u8]) -> Option<LocalEntry<'_>> {
+    let (start, rest) = message.split_first_chunk::<START_BYTES>()?;
+    let stream = if start == ENTRY_STARTS[0] {
+        Stream::Stdout
+    } else if start == ENTRY_STARTS[1] {
+        Stream::Stderr
+    } else {
+        return None;
+    };
+    let (nanos, rest) = nine_byte_varint(rest)?;
+    let (length, line) = first_varint(rest.strip_prefix(&[LINE_TAG])?)?;
+    (length == line.len() as u64).then_some(LocalEntry {
+        time: Timestamp::at(nanos),
+        stream,
+        line,
+        ends_line: true,
+        attrs: AttrIter::default(),
+    })
+}
+
+/// Any message.
+#[inline(never)]
+fn decode_any(message: &[u8]) -> Option<LocalEntry<'_>> {
     let mut time_nanos = 0;
     let mut stream = Stream::Stdout;
     let mut line: &[u8] = &[];
@@ -426,6 +467,24 @@ fn first_varint(data: &[u8]) -> Option<(u64, &[u8])> {
         return Some((u64::from(*first), behind));
     }
     first_long_varint(data)
+}
+
+/// Parses a varint of nine bytes, which holds 63 bits; returns it and the rest. `None` if it has
+/// another length. Adjacent groups of seven bits are combined into groups of 14, 28 and 56.
+#[inline]
+fn nine_byte_varint(data: &[u8]) -> Option<(u64, &[u8])> {
+    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+    let (eight, rest) = data.split_first_chunk::<8>()?;
+    let (ninth, rest) = rest.split_first()?;
+    let eight = u64::from_le_bytes(*eight);
+    if eight & HIGH_BITS != HIGH_BITS || ninth & 0x80 != 0 {
+        return None;
+    }
+    let sevens = eight & !HIGH_BITS;
+    let pairs = sevens & 0x007f_007f_007f_007f | (sevens & 0x7f00_7f00_7f00_7f00) >> 1;
+    let fours = pairs & 0x0000_3fff_0000_3fff | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+    let value = fours & 0x0fff_ffff | (fours & 0x0fff_ffff_0000_0000) >> 4;
+    Some((value | u64::from(*ninth) << 56, rest))
 }
 
 fn first_long_varint(data: &[u8]) -> Option<(u64, &[u8])> {
