@@ -47,7 +47,7 @@ fn end_of_time(line: &[u8]) -> Option<usize> {
 impl Decoder {
     /// Decodes one line without its line feed. Returns `None` unless an entry starts at the
     /// first byte.
-    #[inline]
+    #[inline(always)]
     pub fn decode<'a>(&mut self, line: &'a [u8]) -> Option<Entry<'a>> {
         let (time, rest) = line.split_at_checked(end_of_time(line)?)?;
         let (stream, rest) = match rest.split_first_chunk::<{ STREAM_BYTES + 2 }>()? {
@@ -80,6 +80,12 @@ impl Decoder {
         })
     }
 
+    /// As [`Decoder::decode`], for what does not begin its line.
+    #[inline(never)]
+    fn decode_behind<'a>(&mut self, line: &'a [u8]) -> Option<Entry<'a>> {
+        self.decode(line)
+    }
+
     /// Offset of the next entry in a line that does not start with one.
     pub fn resync(&mut self, line: &[u8]) -> Option<usize> {
         memmem::find_iter(line, b" std").find_map(|blank| {
@@ -101,7 +107,7 @@ impl Decoder {
         if has_date {
             work::add(line.len().min(LONGEST_TIME + LONGEST_TAGS));
         }
-        has_date && self.decode(line).is_some()
+        has_date && self.decode_behind(line).is_some()
     }
 }
 
@@ -123,7 +129,7 @@ impl Format for Decoder {
         let mut skipped = 0;
         let entry = self.decode(line).or_else(|| {
             skipped = self.resync(line)?;
-            self.decode(&line[skipped..])
+            self.decode_behind(&line[skipped..])
         });
         match entry {
             Some(entry) => sink.entry(&entry, skipped, unit.len() - skipped),

@@ -34,6 +34,7 @@ use crate::format::layout::{Decoders, Format, UnitSink};
 use crate::format::msgpack::put_string_map;
 use crate::format::position::{Stream, Timestamp};
 use crate::format::rfc3339::TimeParser;
+use crate::format::scan::{is_ascii, is_plain_json};
 use crate::format::Entry;
 
 pub use crate::format::json_file::unusual::{decode_unusual, OwnedEntry, Unusual};
@@ -88,16 +89,9 @@ impl Decoder {
             None => &[],
         };
         let (escaped, ends_line) = strip_line_feed(escaped);
-        let scan = scan_plain(escaped);
-        if scan.has_non_ascii && std::str::from_utf8(escaped).is_err() {
-            return None;
-        }
-        let text: &[u8] = if scan.plain == escaped.len() {
-            escaped
-        } else {
-            self.text.clear();
-            unescape(escaped, scan.plain, &mut self.text)?;
-            &self.text
+        let text = match is_plain_json(escaped) {
+            true => escaped,
+            false => unescape(escaped, &mut self.text)?,
         };
         Some(Entry {
             time,
@@ -240,84 +234,22 @@ fn strip_line_feed(escaped: &[u8]) -> (&[u8], bool) {
     }
 }
 
-struct Scan {
-    /// Length of the prefix before the first byte that JSON requires to be escaped.
-    plain: usize,
-    /// Whether any byte of the whole text is above 0x7f.
-    has_non_ascii: bool,
-}
-
-/// Finds the first quote, backslash or control byte. Written as folds over fixed-size blocks
-/// without early exit, which compile to vector code; the last block overlaps the one before
-/// it.
-#[inline]
-fn scan_plain(text: &[u8]) -> Scan {
-    const BLOCK: usize = 32;
-    let (blocks, rest) = text.as_chunks::<BLOCK>();
-    let mut marks = blocks
-        .iter()
-        .map(Marks::of)
-        .fold(Marks::default(), Marks::and);
-    if !rest.is_empty() {
-        marks = marks.and(match text.last_chunk::<BLOCK>() {
-            Some(last) => Marks::of(last),
-            None => {
-                let mut block = [b' '; BLOCK];
-                block[..rest.len()].copy_from_slice(rest);
-                Marks::of(&block)
-            }
-        });
-    }
-    let plain = if marks.has_special {
-        text.iter()
-            .position(|byte| is_special(*byte))
-            .unwrap_or(text.len())
-    } else {
-        text.len()
-    };
-    Scan {
-        plain,
-        has_non_ascii: marks.high & 0x80 != 0,
-    }
-}
-
-/// Which kinds of bytes a text contains; `high` is the bitwise or of all bytes.
-#[derive(Default)]
-struct Marks {
-    has_special: bool,
-    high: u8,
-}
-
-impl Marks {
-    #[inline]
-    fn of(block: &[u8; 32]) -> Marks {
-        let (mut special, mut high) = (0u8, 0u8);
-        for byte in block {
-            special |= u8::from(is_special(*byte));
-            high |= *byte;
-        }
-        Marks {
-            has_special: special != 0,
-            high,
-        }
-    }
-
-    fn and(self, other: Marks) -> Marks {
-        Marks {
-            has_special: self.has_special | other.has_special,
-            high: self.high | other.high,
-        }
-    }
-}
-
 #[inline]
 fn is_special(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
-/// Unescapes a JSON string body into `out`; the first `plain` bytes have no escapes. `None` if
-/// it is not a valid JSON string body.
-fn unescape(escaped: &[u8], plain: usize, out: &mut Vec<u8>) -> Option<()> {
+/// The text of a JSON string body, unescaped into `out` if it has escapes. `None` if it is not a
+/// valid JSON string body, or not UTF-8.
+#[inline(never)]
+fn unescape<'a>(escaped: &'a [u8], out: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+    if !is_ascii(escaped) && std::str::from_utf8(escaped).is_err() {
+        return None;
+    }
+    let Some(plain) = escaped.iter().position(|byte| is_special(*byte)) else {
+        return Some(escaped);
+    };
+    out.clear();
     out.extend_from_slice(&escaped[..plain]);
     let mut rest = &escaped[plain..];
     while let Some((&byte, after)) = rest.split_first() {
@@ -334,7 +266,7 @@ fn unescape(escaped: &[u8], plain: usize, out: &mut Vec<u8>) -> Option<()> {
             rest = &rest[run..];
         }
     }
-    Some(())
+    Some(out)
 }
 
 /// Unescapes the sequence after a backslash; returns the rest of the text.

@@ -3,9 +3,10 @@
 //!
 //! A further format is a file beside this one that implements [`Format`], and a row of `formats`.
 
-use memchr::{memchr, memchr_iter, memrchr};
+use memchr::{memchr, memrchr};
 
 use crate::format::position::{Stream, Timestamp};
+use crate::format::scan::LineFeeds;
 use crate::format::Entry;
 
 /// Declares the formats, a row each: the name of its layout, and its decoder with its name
@@ -146,7 +147,7 @@ pub trait Format: Sized {
 
     /// Where the units of `data` end.
     fn ends(data: &[u8]) -> impl Iterator<Item = usize> {
-        memchr_iter(b'\n', data).map(|line_feed| line_feed + 1)
+        LineFeeds::of(data).map(|line_feed| line_feed + 1)
     }
 
     /// Decodes a unit. `now` is the time of an entry that has none.

@@ -16,9 +16,12 @@
 //! This module handles frames and messages, not files: only the caller knows whether more bytes
 //! will come. It must not decode text: pieces are cut at any byte and must be joined first.
 
+mod protobuf;
+
 use memchr::memchr_iter;
 
 use crate::format::layout::{Decoders, Format, Stretch, UnitSink};
+use crate::format::local::protobuf::{first_field, first_varint, nine_byte_varint, Value};
 use crate::format::msgpack::put_string_map;
 use crate::format::position::{Stream, Timestamp};
 use crate::format::{work, Entry};
@@ -36,8 +39,14 @@ pub(super) const FEWEST_NULS: usize = 65;
 /// Tag of `source`, the field dockerd writes first.
 const SOURCE_TAG: u8 = 0x0a;
 
+/// Tag of `line`, which follows the time.
+const LINE_TAG: u8 = 0x1a;
+
+/// Length of what dockerd's messages begin with.
+const START_BYTES: usize = 9;
+
 /// How dockerd's messages begin: the source and the tag of the time.
-const ENTRY_STARTS: [&[u8]; 2] = [b"\x0a\x06stdout\x10", b"\x0a\x06stderr\x10"];
+const ENTRY_STARTS: [&[u8; START_BYTES]; 2] = [b"\x0a\x06stdout\x10", b"\x0a\x06stderr\x10"];
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
@@ -231,6 +240,7 @@ impl Format for Decoder {
         })
     }
 
+    #[inline(always)]
     fn decode_unit(&mut self, unit: &[u8], _now: fn() -> Timestamp, sink: &mut impl UnitSink) {
         let found = match first_frame(unit) {
             Frame::Whole { message, .. } => decode(message),
@@ -240,9 +250,8 @@ impl Format for Decoder {
             return sink.corrupt(unit.len());
         };
         self.attrs.clear();
-        if found.attrs.clone().next().is_some() {
-            let pairs: Vec<_> = found.attrs.collect();
-            put_string_map(&mut self.attrs, pairs.into_iter());
+        if !found.attrs.rest.is_empty() {
+            put_attrs(&mut self.attrs, found.attrs);
         }
         let entry = Entry {
             time: found.time,
@@ -254,6 +263,12 @@ impl Format for Decoder {
         };
         sink.entry(&entry, 0, unit.len());
     }
+}
+
+#[inline(never)]
+fn put_attrs(out: &mut Vec<u8>, attrs: AttrIter<'_>) {
+    let pairs: Vec<_> = attrs.collect();
+    put_string_map(out, pairs.into_iter());
 }
 
 /// One entry as dockerd wrote it: a whole line, or a piece of one.
@@ -281,6 +296,35 @@ pub struct LocalEntry<'a> {
 /// (obsolete before this format was introduced).
 #[inline]
 pub fn decode(message: &[u8]) -> Option<LocalEntry<'_>> {
+    decode_usual(message).or_else(|| decode_any(message))
+}
+
+/// Decodes a whole line without attributes as dockerd writes it, from 1973 until 2262; `None` for
+/// any other message.
+#[inline]
+fn decode_usual(message: &[u8]) -> Option<LocalEntry<'_>> {
+    let (start, rest) = message.split_first_chunk::<START_BYTES>()?;
+    let stream = if start == ENTRY_STARTS[0] {
+        Stream::Stdout
+    } else if start == ENTRY_STARTS[1] {
+        Stream::Stderr
+    } else {
+        return None;
+    };
+    let (nanos, rest) = nine_byte_varint(rest)?;
+    let (length, line) = first_varint(rest.strip_prefix(&[LINE_TAG])?)?;
+    (length == line.len() as u64).then_some(LocalEntry {
+        time: Timestamp::at(nanos),
+        stream,
+        line,
+        ends_line: true,
+        attrs: AttrIter::default(),
+    })
+}
+
+/// Any message.
+#[inline(never)]
+fn decode_any(message: &[u8]) -> Option<LocalEntry<'_>> {
     let mut time_nanos = 0;
     let mut stream = Stream::Stdout;
     let mut line: &[u8] = &[];
@@ -383,63 +427,6 @@ impl<'a> Iterator for AttrIter<'a> {
             }
         }
     }
-}
-
-/// The value of a protobuf field.
-enum Value<'a> {
-    Varint(u64),
-    Bytes(&'a [u8]),
-    /// Four or eight bytes; no field of this format has such a type.
-    Fixed,
-}
-
-/// Parses the protobuf field at the start of `data`: its number, its value, and the rest.
-/// `None` if the field is missing or incomplete.
-#[inline]
-fn first_field(data: &[u8]) -> Option<(u64, Value<'_>, &[u8])> {
-    let (tag, rest) = first_varint(data)?;
-    let (value, behind) = match tag & 7 {
-        0 => {
-            let (value, behind) = first_varint(rest)?;
-            (Value::Varint(value), behind)
-        }
-        1 => (Value::Fixed, rest.get(8..)?),
-        2 => {
-            let (length, rest) = first_varint(rest)?;
-            let (bytes, behind) = rest.split_at_checked(usize::try_from(length).ok()?)?;
-            (Value::Bytes(bytes), behind)
-        }
-        5 => (Value::Fixed, rest.get(4..)?),
-        _ => return None,
-    };
-    Some((tag >> 3, value, behind))
-}
-
-/// Parses the protobuf varint at the start of `data`; returns it and the rest. A varint has
-/// seven bits per byte, lowest first, with the high bit set on all bytes but the last. `None`
-/// if it is incomplete or longer than ten bytes. Bits of the tenth byte beyond 64 are dropped,
-/// as protobuf does.
-#[inline]
-fn first_varint(data: &[u8]) -> Option<(u64, &[u8])> {
-    let (first, behind) = data.split_first()?;
-    if first & 0x80 == 0 {
-        return Some((u64::from(*first), behind));
-    }
-    first_long_varint(data)
-}
-
-fn first_long_varint(data: &[u8]) -> Option<(u64, &[u8])> {
-    let mut value = 0;
-    let mut rest = data;
-    for shift in (0..u64::BITS).step_by(7) {
-        let (byte, behind) = rest.split_first()?;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some((value, behind));
-        }
-        rest = behind;
-    }
-    None
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod local;
 pub mod msgpack;
 pub mod position;
 pub mod rfc3339;
+pub mod scan;
 pub mod work;
 
 use crate::format::position::{Stream, Timestamp};

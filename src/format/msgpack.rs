@@ -1,23 +1,33 @@
 //! Appends the few kinds of MessagePack values that records consist of, and measures values of
 //! any kind.
 
+/// Bytes of the longest header of a string.
+pub const STR_HEAD_BYTES: usize = 5;
+
 /// Appends a string with the shortest possible header.
 #[inline]
 pub fn put_str(out: &mut Vec<u8>, text: &[u8]) {
-    let length = text.len();
+    let (head, length) = str_head(text.len());
+    out.extend_from_slice(&head[..length]);
+    out.extend_from_slice(text);
+}
+
+/// The shortest possible header of a string of `length` bytes: the first bytes of the array, and
+/// how many they are.
+#[inline]
+pub fn str_head(length: usize) -> ([u8; STR_HEAD_BYTES], usize) {
     if length < 32 {
-        out.push(0xa0 | length as u8);
+        ([0xa0 | length as u8, 0, 0, 0, 0], 1)
     } else if let Ok(length) = u8::try_from(length) {
-        out.extend_from_slice(&[0xd9, length]);
+        ([0xd9, length, 0, 0, 0], 2)
     } else if let Ok(length) = u16::try_from(length) {
-        out.push(0xda);
-        out.extend_from_slice(&length.to_be_bytes());
+        let [high, low] = length.to_be_bytes();
+        ([0xda, high, low, 0, 0], 3)
     } else {
         // Strings are capped far below 4 GiB (Partial_Max_Size, entry cap).
-        out.push(0xdb);
-        out.extend_from_slice(&(length as u32).to_be_bytes());
+        let [first, second, third, fourth] = (length as u32).to_be_bytes();
+        ([0xdb, first, second, third, fourth], STR_HEAD_BYTES)
     }
-    out.extend_from_slice(text);
 }
 
 /// Appends a map of strings; appends nothing if it is empty.

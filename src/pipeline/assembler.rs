@@ -160,7 +160,7 @@ impl Assembler {
     /// Takes one entry of `source_bytes` bytes in its source. `begins_at` returns the position
     /// of its first byte in its file; it is called only if a line that stays open begins
     /// there.
-    #[inline]
+    #[inline(always)]
     pub fn take(
         &mut self,
         entry: &Entry<'_>,
@@ -190,6 +190,27 @@ impl Assembler {
             }
             self.dedupe[index] = self.no_dedupe();
         }
+        match self.lines.whole_line(entry, source_bytes, max_line_bytes) {
+            Some(line) => {
+                self.taken[index].advance(moment);
+                self.batches.put(stream, &line, &self.template);
+            }
+            None => self.take_piece(entry, moment, source_bytes, max_line_bytes, &begins_at),
+        }
+    }
+
+    /// Takes an entry that is a piece of a line, or may be a line of a text. Never inlined: most
+    /// are neither.
+    #[inline(never)]
+    fn take_piece(
+        &mut self,
+        entry: &Entry<'_>,
+        moment: Timestamp,
+        source_bytes: usize,
+        max_line_bytes: usize,
+        begins_at: &dyn Fn() -> StreamCheckpoint,
+    ) {
+        let index = entry.stream.index();
         let before = self.taken[index];
         self.taken[index].advance(moment);
         let begins = || StreamCheckpoint {

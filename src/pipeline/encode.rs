@@ -7,8 +7,9 @@
 use std::borrow::Cow;
 
 use crate::delivery::group::{self, EVENT_TIME};
-use crate::format::msgpack::{put_map_head, put_pairs, put_str, Field};
+use crate::format::msgpack::{put_map_head, put_pairs, put_str, str_head, Field, STR_HEAD_BYTES};
 use crate::format::position::{PerStream, Stream, Timestamp};
+use crate::format::scan::is_ascii;
 use crate::pipeline::merge::Merged;
 use crate::pipeline::partial::Line;
 
@@ -20,8 +21,7 @@ const LOG_KEY: &[u8] = b"\xa3log";
 pub struct RecordFields {
     /// The record's metadata map, which follows its time.
     metadata: PerStream<Box<[u8]>>,
-    /// Everything between time and text of a record without attributes or other extras.
-    plain_head: PerStream<Box<[u8]>>,
+    plain_head: PerStream<PlainHead>,
     /// The fields after `log`.
     encoded: PerStream<Box<[u8]>>,
     count: usize,
@@ -47,7 +47,7 @@ impl RecordFields {
         RecordFields {
             plain_head: metadata
                 .each_ref()
-                .map(|metadata| plain_head(metadata, count)),
+                .map(|metadata| PlainHead::new(metadata, count)),
             metadata,
             encoded,
             count,
@@ -83,7 +83,9 @@ impl RecordFields {
             out.into_boxed_slice()
         });
         RecordFields {
-            plain_head: metadata.each_ref().map(|metadata| plain_head(metadata, 0)),
+            plain_head: metadata
+                .each_ref()
+                .map(|metadata| PlainHead::new(metadata, 0)),
             metadata,
             encoded: PerStream::default(),
             count: 0,
@@ -115,12 +117,44 @@ impl RecordFields {
     }
 }
 
-/// The head of a record with `log` and `count` fields.
-fn plain_head(metadata: &[u8], count: usize) -> Box<[u8]> {
-    let mut out = metadata.to_vec();
-    put_map_head(&mut out, 1 + count);
-    out.extend_from_slice(LOG_KEY);
-    out.into_boxed_slice()
+/// Room for all of a record that comes before its text.
+const HEAD_BYTES: usize = 64;
+
+/// What a record begins with that has no attributes or other extras: all before the header of
+/// its text, with a time that is to be replaced. In a fixed size it is copied without a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PlainHead {
+    bytes: [u8; HEAD_BYTES],
+    length: usize,
+}
+
+impl PlainHead {
+    /// With `count` fields besides `log`.
+    fn new(metadata: &[u8], count: usize) -> PlainHead {
+        let mut out = time_head(Timestamp::default()).to_vec();
+        out.extend_from_slice(metadata);
+        put_map_head(&mut out, 1 + count);
+        out.extend_from_slice(LOG_KEY);
+        let mut bytes = [0; HEAD_BYTES];
+        for (byte, known) in bytes.iter_mut().zip(&out) {
+            *byte = *known;
+        }
+        let length = out.len();
+        debug_assert!(length + STR_HEAD_BYTES <= HEAD_BYTES);
+        PlainHead { bytes, length }
+    }
+
+    /// Appends it and the header of a text of `text_bytes` bytes.
+    #[inline(always)]
+    fn put(&self, out: &mut Vec<u8>, time: Timestamp, text_bytes: usize) {
+        let (start, at) = (out.len(), self.length);
+        out.extend_from_slice(&self.bytes);
+        let head = &mut out[start..start + HEAD_BYTES];
+        head[..TIME_HEAD_BYTES].copy_from_slice(&time_head(time));
+        let (text_head, text_head_bytes) = str_head(text_bytes);
+        head[at..at + STR_HEAD_BYTES].copy_from_slice(&text_head);
+        out.truncate(start + at + text_head_bytes);
+    }
 }
 
 /// Appends one record to `out`.
@@ -130,8 +164,28 @@ pub fn put_record(out: &mut Vec<u8>, line: &Line<'_>, stream: Stream, fields: &R
 }
 
 /// Like [`put_record`], with the fields extracted from the line.
-#[inline]
+#[inline(always)]
 pub fn put_record_merged(
+    out: &mut Vec<u8>,
+    line: &Line<'_>,
+    stream: Stream,
+    fields: &RecordFields,
+    merged: Option<&Merged>,
+) {
+    let is_plain = merged.is_none() && line.attrs.is_empty() && !line.missing.is_any();
+    if is_plain && (line.is_utf8 || is_ascii(line.text)) {
+        let encoded = &fields.encoded[stream.index()];
+        fields.plain_head[stream.index()].put(out, line.time, line.text.len());
+        out.extend_from_slice(line.text);
+        out.extend_from_slice(encoded);
+    } else {
+        put_any_record(out, line, stream, fields, merged);
+    }
+}
+
+/// Appends a record with whatever it may have besides its text.
+#[inline(never)]
+fn put_any_record(
     out: &mut Vec<u8>,
     line: &Line<'_>,
     stream: Stream,
@@ -145,13 +199,7 @@ pub fn put_record_merged(
         repair(line.text)
     };
     out.reserve(64 + text.len() + encoded.len() + line.attrs.len());
-    put_head(out, line.time);
-    if merged.is_none() && line.attrs.is_empty() && !line.missing.is_any() {
-        out.extend_from_slice(&fields.plain_head[stream.index()]);
-        put_str(out, &text);
-        out.extend_from_slice(encoded);
-        return;
-    }
+    out.extend_from_slice(&time_head(line.time));
     out.extend_from_slice(&fields.metadata[stream.index()]);
     let has_log = merged.is_none_or(Merged::keeps_log);
     let extra = usize::from(line.missing.is_any()) + usize::from(!line.attrs.is_empty());
@@ -180,38 +228,29 @@ pub fn put_record_merged(
 /// Converts raw bytes to UTF-8: every invalid sequence becomes U+FFFD, as in dockerd's own
 /// json-file.
 fn repair(text: &[u8]) -> Cow<'_, [u8]> {
-    // These checks are faster than the conversion: they process whole words.
-    if text.is_ascii() || std::str::from_utf8(text).is_ok() {
+    // These checks are faster than the conversion.
+    if is_ascii(text) || std::str::from_utf8(text).is_ok() {
         return Cow::Borrowed(text);
     }
     Cow::Owned(String::from_utf8_lossy(text).into_owned().into_bytes())
 }
 
+/// Bytes before a record's metadata: two array headers and the time.
+const TIME_HEAD_BYTES: usize = 12;
+
+/// What a record begins with.
+///
 /// EventTime holds 32-bit seconds, which hosts since 3.2 treat as signed: they take a negative
 /// value for a group marker or skip the record. Times before 1970 or after January 2038, which
 /// for now only a wrong clock produces, are clamped.
-fn put_head(out: &mut Vec<u8>, time: Timestamp) {
-    let seconds = i32::try_from(time.seconds.max(0))
-        .unwrap_or(i32::MAX)
-        .to_be_bytes();
-    // Assembled first: one capacity check instead of four.
-    let mut head = [
-        0x92,
-        0x92,
-        EVENT_TIME[0],
-        EVENT_TIME[1],
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-    ];
-    head[4..8].copy_from_slice(&seconds);
+#[inline(always)]
+fn time_head(time: Timestamp) -> [u8; TIME_HEAD_BYTES] {
+    let seconds = i32::try_from(time.seconds.max(0)).unwrap_or(i32::MAX);
+    let mut head = [0; TIME_HEAD_BYTES];
+    head[..4].copy_from_slice(&[0x92, 0x92, EVENT_TIME[0], EVENT_TIME[1]]);
+    head[4..8].copy_from_slice(&seconds.to_be_bytes());
     head[8..].copy_from_slice(&time.nanos.to_be_bytes());
-    out.extend_from_slice(&head);
+    head
 }
 
 #[cfg(test)]
@@ -264,6 +303,38 @@ mod tests {
                 serde_json::Value::Object(record.body),
                 serde_json::json!({"log": text, "stream": "stderr", "container_name": "web", "image": "i".repeat(40)})
             );
+        }
+    }
+
+    /// One that is copied from a ready head, and one that is put together.
+    #[test]
+    fn a_record_without_extras_is_the_same_however_it_is_built() {
+        let field = |value: &str| ("key".to_owned(), Field::text(value));
+        let mut many: Vec<_> = (0..20).map(|_| field("value")).collect();
+        let group = RecordFields::in_group(&Field::Map(vec![]), &Field::Map(vec![]));
+        let all = [
+            RecordFields::new(&many),
+            RecordFields::new(&many.split_off(18)),
+            group,
+        ];
+        for (fields, length) in all
+            .iter()
+            .flat_map(|it| [0, 31, 32, 256, 65_536].map(|n| (it, n)))
+        {
+            let line = Line {
+                time: Timestamp {
+                    seconds: 1_700_000_000,
+                    nanos: 5,
+                },
+                text: &vec![b'x'; length],
+                ..Line::default()
+            };
+            for stream in Stream::ALL {
+                let (mut ready, mut any) = (b"before".to_vec(), b"before".to_vec());
+                put_record(&mut ready, &line, stream, fields);
+                put_any_record(&mut any, &line, stream, fields, None);
+                assert_eq!(ready, any, "{length}");
+            }
         }
     }
 

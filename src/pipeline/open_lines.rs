@@ -96,9 +96,22 @@ impl OpenLines {
         self.texts.is_some()
     }
 
+    /// The line that the entry is by itself. `None` if there is more to it: see
+    /// [`OpenLines::push`].
+    #[inline(always)]
+    pub fn whole_line<'a>(
+        &self,
+        entry: &Entry<'a>,
+        source_bytes: usize,
+        max_line_bytes: usize,
+    ) -> Option<Line<'a>> {
+        let is_open = self.joiners[entry.stream.index()].is_open();
+        let is_whole = entry.ends_line && !is_open && entry.text.len() <= max_line_bytes;
+        (is_whole && self.texts.is_none()).then(|| Line::of(entry, source_bytes))
+    }
+
     /// Adds an entry and passes what it completes to `deliver`. `begins` returns the position
     /// of the entry; it is called only if a line or text that stays open begins there.
-    #[inline]
     pub fn push(
         &mut self,
         entry: &Entry<'_>,

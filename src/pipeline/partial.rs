@@ -88,7 +88,20 @@ pub struct Line<'a> {
     pub source_bytes: usize,
 }
 
-impl Line<'_> {
+impl<'a> Line<'a> {
+    /// The whole text of an entry of `source_bytes` bytes.
+    #[inline(always)]
+    pub(crate) fn of(entry: &Entry<'a>, source_bytes: usize) -> Line<'a> {
+        Line {
+            time: entry.time,
+            text: entry.text,
+            missing: Missing::default(),
+            is_utf8: entry.is_utf8,
+            attrs: entry.attrs,
+            source_bytes,
+        }
+    }
+
     /// Whether part of the text was cut off at the size limit.
     pub fn is_cut(&self) -> bool {
         self.missing.cut_bytes() > 0
@@ -183,7 +196,6 @@ impl Joiner {
     /// in order: none, one, or two if an older open line is flushed. `source_bytes` is the
     /// size of the entry in its source; `max_bytes` bounds the joined text. Returns whether a
     /// line that begins with this entry is now open.
-    #[inline]
     pub fn push(
         &mut self,
         entry: &Entry<'_>,
@@ -317,12 +329,9 @@ pub(crate) fn whole_line<'a>(entry: &Entry<'a>, source_bytes: usize, max_bytes: 
     let text = cut(entry.text, max_bytes);
     let missing = Missing::cut(entry.text.len() - text.len());
     Line {
-        time: entry.time,
         text,
         missing,
-        is_utf8: entry.is_utf8,
-        attrs: entry.attrs,
-        source_bytes,
+        ..Line::of(entry, source_bytes)
     }
 }
 

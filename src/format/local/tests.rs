@@ -333,6 +333,38 @@ fn messages_say_what_was_encoded() {
     }
 }
 
+/// However many bytes the time and the length take, and whatever a byte is changed to.
+#[test]
+fn what_is_decoded_at_once_is_what_was_encoded_field_by_field() {
+    let times = [0, 1 << 55, (1 << 56) - 1, 1 << 56, NANOS, i64::MAX, -1];
+    let lines = [0, 1, 127, 128, 16_384].map(|length| vec![b'x'; length]);
+    for stream in Stream::ALL {
+        for (time, line) in times
+            .iter()
+            .flat_map(|time| lines.iter().map(move |line| (time, line)))
+        {
+            let start = [bytes(1, stream.name().as_bytes()), number(2, *time)].concat();
+            let mut message = [start.clone(), bytes(3, line)].concat();
+            let usual = decode_usual(&message);
+            let is_usual = (1 << 56..=i64::MAX).contains(time);
+            assert_eq!(usual.is_some(), is_usual, "{time} {}", line.len());
+            assert_eq!(decode(&message), decode_any(&message));
+            for at in 0..start.len() + 4 {
+                let Some(before) = message.get(at).copied() else {
+                    continue;
+                };
+                for byte in 0..=u8::MAX {
+                    message[at] = byte;
+                    if let Some(usual) = decode_usual(&message) {
+                        assert_eq!(Some(usual), decode_any(&message), "{byte} at {at}");
+                    }
+                }
+                message[at] = before;
+            }
+        }
+    }
+}
+
 #[test]
 fn a_frame_cut_at_any_byte_is_incomplete() {
     for (name, message, _) in valid_cases()
