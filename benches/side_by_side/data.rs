@@ -32,12 +32,12 @@ pub enum Content {
     Traces,
 }
 
-/// The fields of `Content::Objects` that are the same in each line. 200 as MessagePack has it.
+/// The fields of `Content::Objects` that are the same in each line.
 const OBJECT_FIELDS: [Field<'_>; 5] = [
     ("level", b"info"),
     ("method", b"GET"),
     ("path", b"/api/v1/items"),
-    ("status", &[0xcc, 200]),
+    ("status", &200u64.to_be_bytes()),
     ("user", b"alice"),
 ];
 

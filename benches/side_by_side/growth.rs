@@ -8,7 +8,7 @@ use crate::data::lines_of_length;
 use crate::host::{Lab, Setup};
 use crate::many::{self, Asked, Load};
 use crate::one_file::METADATA_OFF;
-use crate::plot::{draw, figure, Curve, Panel};
+use crate::plot::{figure, Curve, Panel};
 use crate::probe::Compared;
 use crate::runner::{run_in_turns, Runner};
 use crate::sparse::{quiet_root, Idle};
@@ -76,7 +76,7 @@ fn report(
     table: &mut Table,
     (title, x, y, floor): (&str, &'static str, &'static str, &str),
     (mine, others): (Measured, Vec<Measured>),
-) -> Panel {
+) {
     let slope = steepest(&mine);
     let slopes: Vec<String> = others
         .iter()
@@ -114,12 +114,12 @@ fn report(
             .map(|point| (point.x, point.cost))
             .collect(),
     };
-    Panel {
+    table.panel(Panel {
         title: title.to_owned(),
         x,
         y,
         curves: all.into_iter().map(curve).collect(),
-    }
+    });
 }
 
 /// With three digits that count.
@@ -128,53 +128,56 @@ fn rounded(value: f64) -> String {
     format!("{value:.places$}")
 }
 
-/// All axes.
-pub fn curves(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
+/// So many containers talk at most, where not all do.
+const MOST_TALKING: usize = 100;
+
+/// Cost against containers: most of them idle, and all of them talking.
+pub fn containers(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
+    let counts = [10, 100, 1000, 10_000];
+    let some_talk = counts.map(|containers| Load {
+        containers,
+        talking: containers.min(MOST_TALKING),
+        rate: 10 * containers.min(MOST_TALKING) as u64,
+    });
+    let all_talk = counts.map(|containers| Load::of_all(containers, containers as u64));
+    let at = |load: &Load| load.containers as f64;
+    let title = "containers of which at most 100 talk, 10 lines/s each";
+    live(lab, table, (title, "containers"), &some_talk, at)?;
+    let title = "containers that all talk, 1 line/s each";
+    live(lab, table, (title, "containers"), &all_talk, at)
+}
+
+/// Cost against lines a second.
+pub fn rates(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
+    let rates = [1, 10, 100, 1000, 10_000, 50_000, 200_000].map(|rate| Load::of_all(50, rate));
+    let title = "lines/s of 50 containers";
+    live(lab, table, (title, "lines/s"), &rates, |load| {
+        load.rate as f64
+    })
+}
+
+/// An axis along which the load of a running host grows.
+fn live(
+    lab: &Lab,
+    table: &mut Table,
+    (title, x): (&str, &'static str),
+    loads: &[Load],
+    at: impl Fn(&Load) -> f64,
+) -> Result<(), Failure> {
     let empty = quiet_root(lab, 0)?;
     let (mut mine, mut other) = (Idle::default(), Idle::default());
     let settle = Duration::from_secs(3);
     mine.measure(lab, many::ours(lab)(empty.path()), settle)?;
     other.measure(lab, many::tail(lab)(empty.path()), settle)?;
     let none = [median(&mine.cpu), median(&other.cpu)];
-    let most_talking = 100;
-    let some_talk = [10, 100, 1000, 10_000].map(|containers: usize| Load {
-        containers,
-        talking: containers.min(most_talking),
-        rate: 10 * containers.min(most_talking) as u64,
-    });
-    let all_talk = [10, 100, 1000, 10_000].map(|count: usize| Load::of_all(count, count as u64));
-    let rates = [1, 10, 100, 1000, 10_000, 50_000, 200_000].map(|rate| Load::of_all(50, rate));
-    let containers = |load: &Load| load.containers as f64;
-    let mut live = |title: &str, x, loads: &[Load], at: &dyn Fn(&Load) -> f64| {
-        let floor = format!(
-            "A host with no container takes {} % with container_logs and {} % with tail: that is taken off \
-             for the slopes, and as much again is the noise floor.",
-            rounded(none[0]),
-            rounded(none[1])
-        );
-        let measured = under_loads(lab, loads, at, none)?;
-        let y = "% of a processor";
-        Ok::<_, Failure>(report(table, (title, x, y, &floor), measured))
-    };
-    let mut panels = vec![
-        live(
-            "containers of which at most 100 talk, 10 lines/s each",
-            "containers",
-            &some_talk,
-            &containers,
-        )?,
-        live(
-            "containers that all talk, 1 line/s each",
-            "containers",
-            &all_talk,
-            &containers,
-        )?,
-        live("lines/s of 50 containers", "lines/s", &rates, &|load| {
-            load.rate as f64
-        })?,
-    ];
-    panels.push(lengths(lab, table)?);
-    table.draw(draw(&panels)?);
+    let floor = format!(
+        "A host with no container takes {} % with container_logs and {} % with tail: that is taken off \
+         for the slopes, and as much again is the noise floor.",
+        rounded(none[0]),
+        rounded(none[1])
+    );
+    let measured = under_loads(lab, loads, at, none)?;
+    report(table, (title, x, "% of a processor", &floor), measured);
     Ok(())
 }
 
@@ -182,7 +185,7 @@ pub fn curves(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
 fn under_loads(
     lab: &Lab,
     loads: &[Load],
-    at: &dyn Fn(&Load) -> f64,
+    at: impl Fn(&Load) -> f64,
     none: [f64; 2],
 ) -> Result<(Measured, Vec<Measured>), Failure> {
     let (mut mine, mut other) = (Measured::of(OURS), Measured::of(TAIL));
@@ -215,7 +218,7 @@ const TEXT_BYTES: u64 = 256_000_000;
 const MOST_LINES: u64 = 1_000_000;
 
 /// CPU for a line of each length, in a file that is there before the host starts.
-fn lengths(lab: &Lab, table: &mut Table) -> Result<Panel, Failure> {
+pub fn lengths(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     let mut mine = Measured::of(OURS);
     let mut others = [BARE, TAIL, JOINING].map(Measured::of);
     let starts = cpu_for(lab, 16, 1)?;
@@ -238,11 +241,12 @@ fn lengths(lab: &Lab, table: &mut Table) -> Result<Panel, Failure> {
     let floor = "The host's start is taken off. The noise floor is what costs less than it. From 16 KiB on \
                  Docker writes a line in pieces, which tail with parser docker does not join.";
     let title = "length of a line";
-    Ok(report(
+    report(
         table,
         (title, "bytes", "µs of CPU for a line", floor),
         (mine, others.into()),
-    ))
+    );
+    Ok(())
 }
 
 /// Seconds of each input over so many lines of a length.

@@ -46,6 +46,7 @@ mod trouble;
 mod writers;
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use host::Lab;
 use report::Report;
@@ -73,7 +74,7 @@ type Group = (
     fn(&Lab, &mut Table) -> Result<(), Failure>,
 );
 
-const GROUPS: [Group; 20] = [
+const GROUPS: [Group; 22] = [
     ("file", In::Each, one_file::big_file),
     ("names", In::Each, beside::names),
     ("merge", In::First, beside::merge),
@@ -92,7 +93,9 @@ const GROUPS: [Group; 20] = [
     ("flood", In::First, trouble::flood),
     ("rotation", In::First, trouble::rotation),
     ("journal", In::First, journal::rows),
-    ("growth", In::First, growth::curves),
+    ("containers", In::First, growth::containers),
+    ("rates", In::First, growth::rates),
+    ("lengths", In::First, growth::lengths),
     ("playing", In::Playing, playing::big_file),
 ];
 
@@ -127,10 +130,12 @@ fn main() -> Result<(), Failure> {
                 || wanted.is_empty() && is_due
             {
                 eprintln!("== {name}");
+                let began = Instant::now();
                 if let Err(error) = group(&lab, &mut table) {
                     table.skip(name, "", &format!("the group failed: {error}"));
                     failed.push(name);
                 }
+                eprintln!("== {name} took {:.0?}", began.elapsed());
             }
         }
         report.add(host.as_deref(), table);

@@ -26,15 +26,21 @@ pub fn big_file(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     let bare = (&written.without_metadata, Compared::All);
     // tail rounds the times.
     let of_tail = (&written.without_metadata, Compared::Fields);
+    // It leaves each time in its record, too.
+    let of_joining = (&written.without_metadata, Compared::Texts);
     let mut runners = [
         Runner::checked(lab, "with metadata", root, described, ours)?,
         Runner::new("floor", batches, ready, || lab.ready(batches, ready)),
         Runner::checked(lab, "tail, parser docker", root, of_tail, || {
             lab.tail_docker(root)
         })?,
-        Runner::checked(lab, "tail, multiline.parser docker", root, of_tail, || {
-            lab.tail(root).with("multiline.parser=docker")
-        })?,
+        Runner::checked(
+            lab,
+            "tail, multiline.parser docker",
+            root,
+            of_joining,
+            || lab.tail(root).with("multiline.parser=docker"),
+        )?,
         Runner::checked(lab, "without metadata", root, bare, || {
             ours().with(METADATA_OFF)
         })?,

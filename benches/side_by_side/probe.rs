@@ -37,7 +37,7 @@ pub enum Compared {
     All,
 }
 
-/// Name and value of a field; a value that is no text as MessagePack.
+/// Name and value of a field: a text, or a number in eight bytes, big-endian.
 pub type Field<'a> = (&'a str, &'a [u8]);
 
 const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;

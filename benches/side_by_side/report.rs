@@ -5,6 +5,7 @@ use std::process::Command;
 
 use test_kit::fluent_bit::find_shipped;
 
+use crate::plot::draw;
 use crate::table::Table;
 use crate::Failure;
 
@@ -52,7 +53,7 @@ impl Report {
             text += &format!("## {name}\n\n{}\n\n", table.text());
         }
         for (_, table) in &self.hosts {
-            if table.picture.is_some() {
+            if !table.panels.is_empty() {
                 text +=
                     "## Growth\n\n![CPU against containers, lines a second and the length of a \
                          line](growth.svg)\n\n";
@@ -81,18 +82,13 @@ impl Report {
 
     /// Writes the picture, if there is one, below `folder`; gives its path.
     pub fn write_picture(&self, folder: &Path) -> Result<Option<PathBuf>, Failure> {
-        let svg = self
-            .hosts
-            .iter()
-            .find_map(|(_, table)| table.picture.as_ref());
+        let mut panels = self.hosts.iter().map(|(_, table)| &table.panels);
+        let Some(panels) = panels.find(|panels| !panels.is_empty()) else {
+            return Ok(None);
+        };
         let file = folder.join("growth.svg");
-        Ok(match svg {
-            Some(svg) => {
-                std::fs::write(&file, svg)?;
-                Some(file)
-            }
-            None => None,
-        })
+        std::fs::write(&file, draw(panels)?)?;
+        Ok(Some(file))
     }
 }
 

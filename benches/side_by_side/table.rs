@@ -1,5 +1,7 @@
 //! What was wanted, what was measured, and the verdict.
 
+use crate::plot::Panel;
+
 struct Row {
     axis: String,
     target: String,
@@ -14,7 +16,7 @@ pub struct Table {
     rows: Vec<Row>,
     notes: Vec<String>,
     sections: Vec<String>,
-    pub picture: Option<String>,
+    pub panels: Vec<Panel>,
 }
 
 impl Table {
@@ -66,9 +68,9 @@ impl Table {
         self.sections.push(text);
     }
 
-    /// The picture of the sections, as SVG.
-    pub fn draw(&mut self, svg: String) {
-        self.picture = Some(svg);
+    /// Curves for the picture.
+    pub fn panel(&mut self, panel: Panel) {
+        self.panels.push(panel);
     }
 
     /// The rows and notes, in Markdown.

@@ -113,11 +113,27 @@ static uint64_t hash_bytes(uint64_t hash, const uint8_t *at, size_t bytes)
     return hash;
 }
 
-/* A string by its content, which has more than one header; else as it is encoded. */
+/* What is not negative, in any of its sizes; 0 where it is another value. */
+static int read_number(const uint8_t *at, size_t bytes, uint64_t *number)
+{
+    if (*at < 0x80) *number = *at;
+    else if (*at >= 0xcc && *at <= 0xcf) *number = big_endian(at + 1, (int) bytes - 1);
+    else return 0;
+    return 1;
+}
+
+/* A string by its content and a number by its value, which have more than one encoding; else as it
+ * is encoded. */
 static uint64_t hash_value(uint64_t hash, const uint8_t *at, size_t bytes)
 {
     struct header header;
+    uint64_t number;
+    uint8_t digits[8];
 
+    if (read_number(at, bytes, &number)) {
+        for (int i = 0; i < 8; i++) digits[i] = (uint8_t) (number >> (56 - 8 * i));
+        return hash_bytes(hash, digits, sizeof(digits));
+    }
     if (read_header(at, bytes, &header) && header.content > 0) {
         return hash_bytes(hash, at + header.own, header.content);
     }
