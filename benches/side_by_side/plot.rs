@@ -11,6 +11,8 @@ const NAME: (i32, i32) = (74, 16);
 /// What one input takes, by what grows.
 pub struct Curve {
     pub name: &'static str,
+    /// Red, green and blue.
+    pub color: (u8, u8, u8),
     pub points: Vec<(f64, f64)>,
 }
 
@@ -70,15 +72,15 @@ fn draw_panel(area: &Area<'_>, panel: &Panel) -> Result<(), DrawingAreaErrorKind
         .x_label_formatter(&|value| figure(*value))
         .y_label_formatter(&|value| figure(*value))
         .draw()?;
-    for (index, curve) in panel.curves.iter().enumerate() {
-        let color = Palette99::pick(index).to_rgba();
+    for curve in &panel.curves {
+        let color = color_of(curve);
         let points = || curve.points.iter().copied();
         chart.draw_series(LineSeries::new(points(), color.stroke_width(2)))?;
         chart.draw_series(points().map(|point| Circle::new(point, 3, color.filled())))?;
     }
     for (row, curve) in (0..).zip(&panel.curves) {
         let y = 44 + row * NAME.1;
-        let color = Palette99::pick(usize::try_from(row).unwrap_or(0)).stroke_width(2);
+        let color = color_of(curve).stroke_width(2);
         area.draw(&PathElement::new([(NAME.0, y), (NAME.0 + 16, y)], color))?;
         let text = Text::new(curve.name, (NAME.0 + 22, y - 6), ("sans-serif", 12));
         area.draw(&text)?;
@@ -86,8 +88,13 @@ fn draw_panel(area: &Area<'_>, panel: &Panel) -> Result<(), DrawingAreaErrorKind
     Ok(())
 }
 
+fn color_of(curve: &Curve) -> RGBColor {
+    let (red, green, blue) = curve.color;
+    RGBColor(red, green, blue)
+}
+
 /// `0.1`, `20`, `10k`.
-pub fn figure(value: f64) -> String {
+fn figure(value: f64) -> String {
     match value {
         large if large >= 1e6 => format!("{}M", large / 1e6),
         large if large >= 1e3 => format!("{}k", large / 1e3),
