@@ -52,7 +52,8 @@ pub fn idle(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     let (empty, thousand, many) = (empty?, thousand?, many?);
     let ours = |root: &tempfile::TempDir| lab.ours_of_rows(root.path(), &lab.fresh("idle.db"));
     let [mut none, mut some, mut tail, mut most] = [(); 4].map(|()| Idle::default());
-    for round in 0..number("ROUNDS", 3)? {
+    // Long ones: two will do.
+    for round in 0..number("ROUNDS", 3)?.min(2) {
         none.measure(lab, ours(&empty), settle)?;
         some.measure(lab, ours(&thousand), settle)?;
         tail.measure(lab, lab.tail_of_rows(thousand.path()), settle)?;
