@@ -98,8 +98,9 @@ package-test: $(if $(DIST),,deb)
 	@scripts/deps packages
 	@scripts/package-test
 
-# Comparison with Fluent Bit's tail; about ten minutes. ROWS=file,idle for some rows.
-bench: deps all
+# Comparison with Fluent Bit's tail, in each host of FLUENT_BIT; about forty minutes for two. ROWS=file,idle
+# for some rows. Writes docs/benchmarks.md and docs/growth.svg, if it has run all of them.
+bench: deps test-deps all
 	cargo bench --bench side_by_side
 
 # Each decoder, the joiner and the encoder alone.

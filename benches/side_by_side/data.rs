@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use flate2::write::GzEncoder;
 use flate2::Compression;
 
-use crate::probe::Answer;
+use crate::probe::{Answer, Field};
 use crate::Failure;
 
 /// 2026-11-23T18:00:00Z
@@ -21,6 +21,39 @@ pub enum Format {
     Cri,
 }
 
+/// What the records of a big file are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// Lines of a web server.
+    Plain,
+    /// Lines that are JSON objects.
+    Objects,
+    /// Lines of a web server and stack traces of Java, in turn.
+    Traces,
+}
+
+/// The fields of `Content::Objects` that are the same in each line.
+const OBJECT_FIELDS: [Field<'_>; 5] = [
+    ("level", b"info"),
+    ("method", b"GET"),
+    ("path", b"/api/v1/items"),
+    ("status", &200u64.to_be_bytes()),
+    ("user", b"alice"),
+];
+
+/// A big file, and what its records are.
+#[derive(Default)]
+pub struct Written {
+    pub bytes: u64,
+    pub lines: u64,
+    pub without_metadata: Answer,
+    /// With what Docker knows of the container.
+    pub with_metadata: Answer,
+}
+
+/// A line that Docker gives in pieces has pieces of this size.
+const PIECE_BYTES: usize = 16 * 1024;
+
 /// The folder of container `number`, with its metadata, and its id.
 pub fn container(root: &Path, number: usize, driver: &str) -> Result<(PathBuf, String), Failure> {
     let id = id_of(number);
@@ -28,14 +61,20 @@ pub fn container(root: &Path, number: usize, driver: &str) -> Result<(PathBuf, S
     std::fs::create_dir_all(&dir)?;
     let config = serde_json::json!({
         "ID": id,
-        "Name": format!("/web-{number}"),
-        "Config": {"Image": "shop/web:1.2", "Labels": {}},
+        "Name": format!("/{}", name_of(number)),
+        "Config": {"Image": IMAGE, "Labels": {}},
         "State": {"Running": true},
     });
     std::fs::write(dir.join("config.v2.json"), config.to_string())?;
     let host_config = serde_json::json!({"LogConfig": {"Type": driver, "Config": {}}});
     std::fs::write(dir.join("hostconfig.json"), host_config.to_string())?;
     Ok((dir, id))
+}
+
+const IMAGE: &str = "shop/web:1.2";
+
+fn name_of(number: usize) -> String {
+    format!("web-{number}")
 }
 
 /// Spread like real ones, and the same in each run.
@@ -96,10 +135,10 @@ impl Format {
         }
     }
 
-    /// One entry; `text` needs no escape.
+    /// One entry.
     pub fn put_line(self, out: &mut Vec<u8>, text: &[u8], nanos: u64) -> Result<(), Failure> {
         match self {
-            Format::JsonFile => put_json_line(out, text, nanos),
+            Format::JsonFile => put_json_line(out, text, "\\n", nanos),
             Format::Local => {
                 put_frame(out, text, nanos);
                 Ok(())
@@ -109,61 +148,130 @@ impl Format {
     }
 }
 
-/// One container with `records` lines of a web server; the bytes of its log.
-pub fn big_file(root: &Path, format: Format, records: u64) -> Result<(u64, Answer), Failure> {
-    let (log, mut answer) = (format.log(root, 0)?, Answer::default());
+/// One container with so many records.
+pub fn big_file(
+    root: &Path,
+    format: Format,
+    content: Content,
+    records: u64,
+) -> Result<Written, Failure> {
+    let log = format.log(root, 0)?;
     let mut file = BufWriter::with_capacity(1 << 20, File::create(&log)?);
-    put_lines(&mut file, format, 0..records, &mut answer)?;
+    let mut written = put_records(&mut file, format, content, 0..records)?;
     file.flush()?;
-    Ok((std::fs::metadata(&log)?.len(), answer))
+    written.bytes = std::fs::metadata(&log)?.len();
+    Ok(written)
 }
 
-/// Three compressed generations and a current one; plain bytes of the former.
-pub fn compressed_files(root: &Path, records: u64) -> Result<(u64, Answer), Failure> {
-    let log = Format::JsonFile.log(root, 0)?;
-    let mut answer = Answer::default();
-    let mut bytes = 0;
-    for (index, name) in [".3.gz", ".2.gz", ".1.gz"].into_iter().enumerate() {
+/// Three compressed generations and a current one, as [`big_file`] would have them in one; plain
+/// bytes of the former.
+pub fn compressed_files(root: &Path, records: u64) -> Result<Written, Failure> {
+    let (format, content) = (Format::JsonFile, Content::Plain);
+    let log = format.log(root, 0)?;
+    let mut current = File::create(&log)?;
+    let last = records.saturating_sub(1);
+    let mut all = put_records(&mut current, format, content, last..records)?;
+    all.bytes = 0;
+    for (index, name) in (0..3).zip([".3.gz", ".2.gz", ".1.gz"]) {
         let mut plain = Vec::new();
-        let first = index as u64 * records;
-        put_lines(
-            &mut plain,
-            Format::JsonFile,
-            first..first + records,
-            &mut answer,
-        )?;
-        bytes += plain.len() as u64;
+        let numbers = last * index / 3..last * (index + 1) / 3;
+        let written = put_records(&mut plain, format, content, numbers)?;
         let file = File::create(format!("{}{name}", log.display()))?;
         let mut gzip = GzEncoder::new(file, Compression::new(6));
         gzip.write_all(&plain)?;
         gzip.finish()?;
+        all = Written {
+            bytes: all.bytes + plain.len() as u64,
+            lines: all.lines + written.lines,
+            without_metadata: all.without_metadata.join(written.without_metadata),
+            with_metadata: all.with_metadata.join(written.with_metadata),
+        };
     }
-    let mut current = File::create(&log)?;
-    put_lines(
-        &mut current,
-        Format::JsonFile,
-        3 * records..3 * records + 1,
-        &mut answer,
-    )?;
-    Ok((bytes, answer))
+    Ok(all)
 }
 
-fn put_lines(
+/// Writes records and tells what they are; the bytes are not counted.
+fn put_records(
     out: &mut impl Write,
     format: Format,
+    content: Content,
     numbers: std::ops::Range<u64>,
-    answer: &mut Answer,
-) -> Result<(), Failure> {
-    let (mut text, mut line) = (Vec::new(), Vec::new());
+) -> Result<Written, Failure> {
+    let (id, name) = (id_of(0), name_of(0));
+    let metadata: [Field<'_>; 3] = [
+        ("container_id", id.as_bytes()),
+        ("container_name", name.as_bytes()),
+        ("image", IMAGE.as_bytes()),
+    ];
+    let (mut written, mut text, mut line) = (Written::default(), Vec::new(), Vec::new());
     for number in numbers {
         let nanos = time_of(number);
-        put_text(&mut text, number)?;
+        text.clear();
+        content.put(&mut text, number)?;
+        for part in text.split(|byte| *byte == b'\n') {
+            line.clear();
+            format.put_line(&mut line, part, nanos)?;
+            out.write_all(&line)?;
+            written.lines += 1;
+        }
+        let request = format!("{number:07}");
+        let mut fields: Vec<Field<'_>> = vec![("stream", b"stdout")];
+        if content == Content::Objects {
+            text.clear();
+            fields.extend(OBJECT_FIELDS);
+            fields.push(("request", request.as_bytes()));
+        }
+        written.without_metadata.add_record(&text, nanos, &fields);
+        fields.extend(metadata);
+        written.with_metadata.add_record(&text, nanos, &fields);
+    }
+    Ok(written)
+}
+
+impl Content {
+    /// The text of a record, whose lines are one log entry each.
+    fn put(self, text: &mut Vec<u8>, number: u64) -> Result<(), Failure> {
+        match self {
+            Content::Traces if number % 2 == 1 => write!(
+                text,
+                "java.lang.IllegalStateException: request {number:07} has no stock\n\
+                 \tat shop.Stock.take(Stock.java:41)\n\
+                 \tat shop.Order.place(Order.java:118)\n\
+                 \tat shop.Web.post(Web.java:77)"
+            )?,
+            Content::Plain | Content::Traces => put_text(text, number)?,
+            Content::Objects => write!(
+                text,
+                r#"{{"level":"info","method":"GET","path":"/api/v1/items","status":200,"user":"alice","request":"{number:07}"}}"#
+            )?,
+        }
+        Ok(())
+    }
+}
+
+/// One container with `count` lines of this length, as Docker writes them; gives how many entries
+/// they are.
+pub fn lines_of_length(root: &Path, length: usize, count: u64) -> Result<(u64, Answer), Failure> {
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(Format::JsonFile.log(root, 0)?)?);
+    let (mut text, mut line) = (Vec::new(), Vec::new());
+    let (mut pieces, mut answer) = (0, Answer::default());
+    for number in 0..count {
+        let nanos = time_of(number);
+        text.clear();
+        write!(text, "{number:07} ")?;
+        text.resize(length, b'.');
         line.clear();
-        format.put_line(&mut line, &text, nanos)?;
-        out.write_all(&line)?;
+        let mut parts = text.chunks(PIECE_BYTES).peekable();
+        while let Some(part) = parts.next() {
+            let end = if parts.peek().is_some() { "" } else { "\\n" };
+            put_json_line(&mut line, part, end, nanos)?;
+            pieces += 1;
+        }
+        file.write_all(&line)?;
         answer.add(&text, nanos);
     }
-    Ok(())
+    file.flush()?;
+    Ok((pieces, answer))
 }
 
 /// The time of a line: about 2,000 lines a second, with nine digits.
@@ -181,11 +289,21 @@ pub fn put_text(text: &mut Vec<u8>, number: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// As dockerd writes it.
-fn put_json_line(out: &mut Vec<u8>, text: &[u8], nanos: u64) -> Result<(), Failure> {
+/// As dockerd writes it; `end` is the escaped line feed, if there is one.
+fn put_json_line(out: &mut Vec<u8>, text: &[u8], end: &str, nanos: u64) -> Result<(), Failure> {
     out.extend_from_slice(b"{\"log\":\"");
-    out.extend_from_slice(text);
-    out.extend_from_slice(b"\\n\",\"stream\":\"stdout\",\"time\":\"");
+    if text.iter().any(|byte| matches!(byte, b'"' | b'\t')) {
+        for byte in text {
+            match byte {
+                b'"' => out.extend_from_slice(b"\\\""),
+                b'\t' => out.extend_from_slice(b"\\t"),
+                _ => out.push(*byte),
+            }
+        }
+    } else {
+        out.extend_from_slice(text);
+    }
+    write!(out, "{end}\",\"stream\":\"stdout\",\"time\":\"")?;
     put_time(out, nanos)?;
     out.extend_from_slice(b"\"}\n");
     Ok(())

@@ -1,25 +1,28 @@
-//! A Fluent Bit that runs one input, and what it costs.
+//! A Fluent Bit, and the inputs that it can be run with.
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tempfile::TempDir;
 
 use crate::data::Format;
 use crate::probe::Probe;
+use crate::session::{Cost, CountedAt, Session};
 use crate::{native, Failure};
 
-/// Longer than anything takes: machines are shared.
-const PATIENCE: Duration = Duration::from_secs(300);
-
+/// What `tail` and `stdin` need; times are local to no zone.
 const PARSERS: &str =
     "[PARSER]\n    Name docker\n    Format json\n    Time_Key time\n    Time_Format %Y-%m-%dT%H:%M:%S.%L\n\
      [PARSER]\n    Name cri\n    Format regex\n    \
      Regex ^(?<time>[^ ]+) (?<stream>stdout|stderr) (?<flag>[^ ]*) (?<log>.*)$\n    \
-     Time_Key time\n    Time_Format %Y-%m-%dT%H:%M:%S.%L%z\n";
+     Time_Key time\n    Time_Format %Y-%m-%dT%H:%M:%S.%L%z\n\
+     [PARSER]\n    Name docker_logs\n    Format regex\n    Regex ^(?<time>[^ ]+) (?<log>.*)$\n    \
+     Time_Key time\n    Time_Format %Y-%m-%dT%H:%M:%S.%L%z\n\
+     [PARSER]\n    Name json\n    Format json\n";
 
 /// What all rows need.
 pub struct Lab {
@@ -33,35 +36,84 @@ pub struct Lab {
     parsers: PathBuf,
 }
 
+/// What the filter in `native/probe.c` looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looks {
+    /// The time of an append.
+    Appends,
+    /// The text and time of each record.
+    Texts,
+    /// All its fields, too.
+    Fields,
+}
+
 /// How one host is to be run.
 pub struct Setup {
     arguments: Vec<OsString>,
     environment: Vec<(&'static str, OsString)>,
-    is_probed: bool,
+    looks: Looks,
+    counted_at: CountedAt,
+    feeder: Option<Command>,
 }
 
 impl Setup {
-    /// Each record is looked at by the filter.
-    pub fn probed(mut self) -> Setup {
-        self.is_probed = true;
+    fn of_input(name: &str) -> Setup {
+        Setup {
+            arguments: vec!["-i".into(), name.into()],
+            environment: Vec::new(),
+            looks: Looks::Appends,
+            counted_at: CountedAt::Input,
+            feeder: None,
+        }
+    }
+
+    /// Before the input: what it needs.
+    fn after(mut self, flag: &str, file: &Path) -> Setup {
+        self.arguments
+            .splice(0..0, [flag.into(), file.to_owned().into()]);
         self
     }
 
-    /// A further option of the input.
+    /// The text of each record is looked at by the filter.
+    pub fn probed(mut self) -> Setup {
+        self.looks = Looks::Texts;
+        self
+    }
+
+    /// Each record is looked at with all its fields.
+    pub fn probed_with_fields(mut self) -> Setup {
+        self.looks = Looks::Fields;
+        self
+    }
+
+    /// A further option of the input, or of the filter that was added last.
     pub fn with(mut self, option: &str) -> Setup {
         self.arguments.extend(["-p".into(), option.into()]);
+        self
+    }
+
+    /// A filter over all records, in front of the one that looks at them.
+    pub fn filter(mut self, name: &str) -> Setup {
+        let arguments = ["-F", name, "-m", "*"].map(OsString::from);
+        self.arguments.extend(arguments);
+        self
+    }
+
+    /// Records are counted behind the filters, which may make fewer of them.
+    pub fn counted_at_output(mut self) -> Setup {
+        self.counted_at = CountedAt::Output;
         self
     }
 }
 
 impl Lab {
-    pub fn new(scratch: &Path) -> Result<Lab, Failure> {
+    pub fn new(scratch: &Path, fluent_bit: Option<PathBuf>) -> Result<Lab, Failure> {
         raise_descriptor_limit();
         let parsers = scratch.join("parsers.conf");
         std::fs::write(&parsers, PARSERS)?;
         Ok(Lab {
             format: Format::of_rows()?,
-            fluent_bit: find_host(),
+            fluent_bit,
             plugin: plugin()?,
             scratch: scratch.to_owned(),
             probe: native::probe()?,
@@ -93,17 +145,9 @@ impl Lab {
     }
 
     fn container_logs(&self, db: &Path) -> Setup {
-        let setup = Setup {
-            arguments: vec![
-                "-e".into(),
-                self.plugin.clone().into(),
-                "-i".into(),
-                "container_logs".into(),
-            ],
-            environment: Vec::new(),
-            is_probed: false,
-        };
-        setup.with(&format!("db={}", db.display()))
+        Setup::of_input("container_logs")
+            .after("-e", &self.plugin)
+            .with(&format!("db={}", db.display()))
     }
 
     /// `tail` over all json-files of a Docker root.
@@ -111,28 +155,22 @@ impl Lab {
         self.tail_of(&root.join("containers/*/*-json.log"))
     }
 
+    /// `tail` over all logs of pods.
+    pub fn tail_of_pods(&self, root: &Path) -> Setup {
+        self.tail_of(&root.join("pods/*/*/*.log"))
+    }
+
     /// `tail` over containers of the format of the rows, as most have it.
     pub fn tail_of_rows(&self, root: &Path) -> Setup {
         match self.format {
-            Format::Cri => self
-                .tail_of(&root.join("pods/*/*/*.log"))
-                .with("parser=cri"),
+            Format::Cri => self.tail_of_pods(root).with("parser=cri"),
             Format::JsonFile | Format::Local => self.tail_docker(root),
         }
     }
 
     fn tail_of(&self, path: &Path) -> Setup {
-        let setup = Setup {
-            arguments: vec![
-                "-R".into(),
-                self.parsers.clone().into(),
-                "-i".into(),
-                "tail".into(),
-            ],
-            environment: Vec::new(),
-            is_probed: false,
-        };
-        setup
+        Setup::of_input("tail")
+            .after("-R", &self.parsers)
             .with(&format!("path={}", path.display()))
             .with("read_from_head=on")
             .with("refresh_interval=2")
@@ -145,28 +183,26 @@ impl Lab {
 
     /// Fluent Bit's own input over a journal.
     pub fn systemd(&self, folder: &Path) -> Setup {
-        let setup = Setup {
-            arguments: vec!["-i".into(), "systemd".into()],
-            environment: Vec::new(),
-            is_probed: false,
-        };
-        setup.with(&format!("path={}", folder.display()))
+        Setup::of_input("systemd").with(&format!("path={}", folder.display()))
+    }
+
+    /// `stdin`, to which `feeder` writes what `docker logs -t` prints.
+    pub fn stdin(&self, feeder: Command) -> Setup {
+        let setup = Setup::of_input("stdin").after("-R", &self.parsers);
+        Setup {
+            feeder: Some(feeder),
+            ..setup.with("parser=docker_logs")
+        }
     }
 
     /// The floor: `records` in batches of `file`.
     pub fn ready(&self, file: &Path, records: u64) -> Setup {
         Setup {
-            arguments: vec![
-                "-e".into(),
-                self.ready_records.clone().into(),
-                "-i".into(),
-                "ready_records".into(),
-            ],
             environment: vec![
                 ("CLOGS_READY_FILE", file.into()),
                 ("CLOGS_READY_TOTAL", records.to_string().into()),
             ],
-            is_probed: false,
+            ..Setup::of_input("ready_records").after("-e", &self.ready_records)
         }
     }
 
@@ -181,6 +217,11 @@ impl Lab {
         // Whatever an earlier run left; usually nothing.
         let _ = std::fs::remove_file(&path);
         path
+    }
+
+    /// A new folder in it, which goes with what is returned.
+    pub fn folder(&self) -> Result<TempDir, Failure> {
+        Ok(tempfile::tempdir_in(&self.scratch)?)
     }
 
     pub fn start(&self, setup: Setup) -> Result<Session, Failure> {
@@ -198,23 +239,31 @@ impl Lab {
         command
             .envs(setup.environment)
             .env("CLOGS_PROBE", &probe.path);
-        if setup.is_probed {
-            command.env("CLOGS_PROBE_FULL", "1");
+        match setup.looks {
+            Looks::Appends => {}
+            Looks::Texts => {
+                command.env("CLOGS_PROBE_LOOKS", "texts");
+            }
+            Looks::Fields => {
+                command.env("CLOGS_PROBE_LOOKS", "fields");
+            }
         }
         let file = File::create(&log)?;
-        command
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file);
+        command.stdout(file.try_clone()?).stderr(file);
         let began = since_1970();
-        let child = command.spawn()?;
-        let proc = PathBuf::from(format!("/proc/{}", child.id()));
+        let mut feeder = match setup.feeder {
+            Some(mut feeder) => Some(feeder.stdout(Stdio::piped()).spawn()?),
+            None => None,
+        };
+        let input = feeder.as_mut().and_then(|feeder| feeder.stdout.take());
+        command.stdin(input.map_or_else(Stdio::null, Stdio::from));
         Ok(Session {
-            child,
-            proc,
+            child: command.spawn()?,
+            feeder,
             port,
             probe,
             log,
+            counted_at: setup.counted_at,
             began,
         })
     }
@@ -229,141 +278,6 @@ impl Lab {
             wall,
             peak_kib: session.kib("VmHWM:")?,
         })
-    }
-}
-
-/// What a run took.
-#[derive(Debug, Clone, Copy)]
-pub struct Cost {
-    /// Of the whole process, flush to the output included.
-    pub cpu: Duration,
-    /// From the start of the process to its last append.
-    pub wall: Duration,
-    pub peak_kib: u64,
-}
-
-/// A running host; killed when dropped.
-pub struct Session {
-    child: Child,
-    proc: PathBuf,
-    port: u16,
-    pub probe: Probe,
-    log: PathBuf,
-    /// When the process was started, since 1970.
-    pub began: Duration,
-}
-
-impl Session {
-    /// Waits until exactly `records` have come. The host renews its metrics once a
-    /// second, so what was appended too often would show as well.
-    pub fn wait_for(&self, records: u64) -> Result<(), Failure> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let counted = self.counted().unwrap_or(0);
-            if counted == records {
-                return Ok(());
-            }
-            if counted > records || Instant::now() > deadline {
-                return Err(format!(
-                    "{counted} records instead of {records}; {}",
-                    self.log_tail()
-                )
-                .into());
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    /// The records of the first input, from the host's own metrics.
-    pub fn counted(&self) -> Option<u64> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        stream
-            .write_all(b"GET /api/v1/metrics HTTP/1.0\r\n\r\n")
-            .ok()?;
-        let mut answer = String::new();
-        // The host may close without a last word; what came is judged below.
-        let _ = stream.read_to_string(&mut answer);
-        let metrics: serde_json::Value =
-            serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()?;
-        metrics["input"].as_object()?.values().next()?["records"].as_u64()
-    }
-
-    /// Waits until the count has not moved for three seconds, and gives it.
-    pub fn settled(&self) -> Result<u64, Failure> {
-        let mut last = (self.counted().unwrap_or(0), Instant::now());
-        while last.1.elapsed() < Duration::from_secs(3) {
-            std::thread::sleep(Duration::from_millis(100));
-            let counted = self.counted().unwrap_or(0);
-            if counted != last.0 {
-                last = (counted, Instant::now());
-            }
-        }
-        Ok(last.0)
-    }
-
-    /// Time on a processor of all threads: to the nanosecond where the kernel
-    /// keeps that, else in ticks of 10 ms.
-    pub fn cpu(&self) -> Result<Duration, Failure> {
-        let mut nanos = 0u64;
-        for task in std::fs::read_dir(self.proc.join("task"))? {
-            match std::fs::read_to_string(task?.path().join("schedstat")) {
-                Ok(text) => nanos += text.split(' ').next().unwrap_or_default().parse::<u64>()?,
-                Err(_) => return self.cpu_ticks(),
-            }
-        }
-        Ok(Duration::from_nanos(nanos))
-    }
-
-    fn cpu_ticks(&self) -> Result<Duration, Failure> {
-        let stat = std::fs::read_to_string(self.proc.join("stat"))?;
-        let fields = stat.rsplit_once(')').ok_or("a stat line")?.1;
-        let ticks: u64 = fields
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .map(str::parse::<u64>)
-            .sum::<Result<_, _>>()?;
-        Ok(Duration::from_millis(ticks * 10))
-    }
-
-    /// A line of `/proc/PID/status`: `VmRSS:` or `VmHWM:`.
-    pub fn kib(&self, key: &str) -> Result<u64, Failure> {
-        let status = std::fs::read_to_string(self.proc.join("status"))?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(key))
-            .ok_or("the line")?;
-        Ok(line.trim().trim_end_matches(" kB").parse()?)
-    }
-
-    /// How many lines of the host's log hold `part`.
-    pub fn logged(&self, part: &str) -> Result<usize, Failure> {
-        Ok(std::fs::read_to_string(&self.log)?
-            .lines()
-            .filter(|line| line.contains(part))
-            .count())
-    }
-
-    fn log_tail(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().rev().take(5).collect();
-        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
-    }
-
-    /// A clean end, as by SIGTERM.
-    pub fn stop(mut self) -> Result<(), Failure> {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-        self.child.wait()?;
-        Ok(())
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -385,16 +299,6 @@ fn raise_descriptor_limit() {
             ..limit
         },
     );
-}
-
-fn find_host() -> Option<PathBuf> {
-    if let Some(host) = std::env::var_os("FLUENT_BIT").filter(|list| !list.is_empty()) {
-        return std::env::split_paths(&host).next();
-    }
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|dir| dir.join("fluent-bit"))
-        .find(|file| file.is_file())
 }
 
 /// The release build of the plugin, which `make bench` made just before.

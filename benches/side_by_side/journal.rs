@@ -13,8 +13,8 @@ use test_kit::journald::{JournalWriter, Journald};
 use crate::data::{container, put_text, put_time, time_of};
 use crate::host::{Lab, Setup};
 use crate::many::measure_window;
-use crate::one_file::{check, run_in_turns, Runner};
-use crate::probe::Answer;
+use crate::probe::{Answer, Compared};
+use crate::runner::{run_in_turns, Runner};
 use crate::table::{median, spread, Table};
 use crate::{number, Failure};
 
@@ -109,15 +109,14 @@ fn catch_up(lab: &Lab, table: &mut Table, journald: &Journald) -> Result<(), Fai
     writer.finish();
     let all = await_entries(journald, records)?;
     let folder = journald.folder();
-    check(
-        lab,
-        ours(lab, &root, journald),
-        expected,
-        true,
-        "container_logs",
-    )?;
     let mut runners = [
-        Runner::new("journal", &folder, records, || ours(lab, &root, journald)),
+        Runner::checked(
+            lab,
+            "journal",
+            &folder,
+            (&expected, Compared::Times),
+            || ours(lab, &root, journald),
+        )?,
         Runner::new("systemd", &folder, all, || lab.systemd(&folder)),
     ];
     run_in_turns(lab, &mut runners)?;
@@ -159,7 +158,7 @@ fn live(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
 
 /// The CPU of an input under the load, in percent of one processor. Every line must have come.
 fn run_live(lab: &Lab, is_ours: bool) -> Result<f64, Failure> {
-    let root = tempfile::tempdir_in(&lab.scratch)?;
+    let root = lab.folder()?;
     let ids = (0..CONTAINERS).map(|number| Ok(container(root.path(), number, "journald")?.1));
     let ids: Vec<String> = ids.collect::<Result<_, Failure>>()?;
     let journald = Journald::start()?;

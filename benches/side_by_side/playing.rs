@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::data::{big_file as write_big_file, Format};
+use crate::data::{big_file as write_big_file, Content, Format};
 use crate::gather::ready_records;
 use crate::host::Lab;
 use crate::table::{median, spread, Table};
@@ -17,7 +17,7 @@ pub fn big_file(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     let host_of_floor = build("ready_records", "playing_host_of_floor")?;
     let root = lab.scratch.join("played");
     let records = number("BENCH_RECORDS", 4_000_000)?;
-    let (bytes, _) = write_big_file(&root, Format::JsonFile, records)?;
+    let bytes = write_big_file(&root, Format::JsonFile, Content::Plain, records)?.bytes;
     let batches = lab.scratch.join("batches");
     let ready = ready_records(&root, &batches, &[])?.records_below(records);
     let (mut mine, mut floor) = (Vec::new(), Vec::new());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::Failure;
 
-const HEAD_BYTES: usize = 64;
+const HEAD_BYTES: usize = 72;
 const MOST_SAMPLES: usize = 4 << 20;
 
 /// The mapped file, read while the host writes it.
@@ -17,27 +17,73 @@ pub struct Probe {
 }
 
 /// What all records come to, in whatever order they arrive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Answer {
     pub records: u64,
     /// Sum of the hashes of the texts.
     pub texts: u64,
     /// The same, each mixed with its time.
     pub timed_texts: u64,
+    /// The same, each mixed with the other fields of its record.
+    pub fields: u64,
+}
+
+/// What of two answers must be equal, in addition to the number of records and their texts.
+#[derive(Debug, Clone, Copy)]
+pub enum Compared {
+    Texts,
+    Times,
+    Fields,
+    All,
+}
+
+/// Name and value of a field: a text, or a number in eight bytes, big-endian.
+pub type Field<'a> = (&'a str, &'a [u8]);
+
+const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x100_0000_01b3;
+
+fn hash_bytes(hash: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(hash, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME)
+    })
 }
 
 impl Answer {
     /// A line that was written at `nanos` since 1970.
     pub fn add(&mut self, text: &[u8], nanos: u64) {
-        const PRIME: u64 = 0x100_0000_01b3;
-        let hash = text.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(PRIME)
-        });
+        self.add_record(text, nanos, &[]);
+    }
+
+    /// A record with this text and these other fields.
+    pub fn add_record(&mut self, text: &[u8], nanos: u64, fields: &[Field<'_>]) {
+        let mix = |hash: u64, other: u64| (hash ^ other).wrapping_mul(FNV_PRIME);
+        let of_field = |(name, value): &Field<'_>| {
+            hash_bytes(
+                mix(hash_bytes(FNV_BASIS, name.as_bytes()), u64::from(b'=')),
+                value,
+            )
+        };
+        let fields = fields.iter().map(of_field).fold(0, u64::wrapping_add);
+        let hash = hash_bytes(FNV_BASIS, text);
         self.records += 1;
         self.texts = self.texts.wrapping_add(hash);
-        self.timed_texts = self
-            .timed_texts
-            .wrapping_add((hash ^ nanos).wrapping_mul(PRIME));
+        self.timed_texts = self.timed_texts.wrapping_add(mix(hash, nanos));
+        self.fields = self.fields.wrapping_add(mix(hash, fields));
+    }
+
+    /// Whether both are alike in what is compared.
+    pub fn is_like(&self, other: &Answer, compared: Compared) -> bool {
+        let (times, fields) = match compared {
+            Compared::Texts => (false, false),
+            Compared::Times => (true, false),
+            Compared::Fields => (false, true),
+            Compared::All => (true, true),
+        };
+        self.records == other.records
+            && self.texts == other.texts
+            && (!times || self.timed_texts == other.timed_texts)
+            && (!fields || self.fields == other.fields)
     }
 
     /// Those of several writers.
@@ -46,6 +92,7 @@ impl Answer {
             records: self.records + other.records,
             texts: self.texts.wrapping_add(other.texts),
             timed_texts: self.timed_texts.wrapping_add(other.timed_texts),
+            fields: self.fields.wrapping_add(other.fields),
         }
     }
 }
@@ -75,12 +122,13 @@ impl Probe {
     /// What was appended so far.
     pub fn answer(&self) -> Result<Answer, Failure> {
         if self.number(7)? > 0 {
-            return Err("records that are not in Fluent Bit's layout, or have no log".into());
+            return Err("records that are not in Fluent Bit's layout".into());
         }
         Ok(Answer {
             records: self.number(0)?,
             texts: self.number(1)?,
             timed_texts: self.number(2)?,
+            fields: self.number(8)?,
         })
     }
 

@@ -1,9 +1,6 @@
 //! What was wanted, what was measured, and the verdict.
 
-use std::path::Path;
-use std::process::Command;
-
-use crate::Failure;
+use crate::plot::Panel;
 
 struct Row {
     axis: String,
@@ -13,60 +10,16 @@ struct Row {
     verdict: &'static str,
 }
 
+/// What was measured in one host.
+#[derive(Default)]
 pub struct Table {
-    heading: String,
     rows: Vec<Row>,
     notes: Vec<String>,
+    sections: Vec<String>,
+    pub panels: Vec<Panel>,
 }
 
 impl Table {
-    pub fn new(host: Option<&Path>) -> Result<Table, Failure> {
-        let first_line = |program: &Path, argument: &str| {
-            let output = Command::new(program).arg(argument).output().ok()?;
-            String::from_utf8_lossy(&output.stdout)
-                .lines()
-                .next()
-                .map(str::to_owned)
-        };
-        let host = match host {
-            Some(host) => {
-                first_line(host, "--version").unwrap_or_else(|| host.display().to_string())
-            }
-            None => "no Fluent Bit: the playing host, without tail".to_owned(),
-        };
-        let cpus = std::fs::read_to_string("/proc/cpuinfo")?;
-        let model = cpus
-            .lines()
-            .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-        let cpu = format!(
-            "{} × {}",
-            std::thread::available_parallelism()?,
-            model.map_or("unknown processor", |(_, name)| name)
-        );
-        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
-        let git = Command::new("git")
-            .args(["describe", "--always", "--dirty"])
-            .output()?;
-        let commit = String::from_utf8_lossy(&git.stdout).trim().to_owned();
-        let date = Command::new("date").args(["-u", "+%F %R UTC"]).output()?;
-        let date = String::from_utf8_lossy(&date.stdout).trim().to_owned();
-        let load = std::fs::read_to_string("/proc/loadavg")?;
-        let load = load.split(' ').next().unwrap_or_default();
-        let heading = format!(
-            "{date}, commit {commit}, {cpu}, Linux {}, {host}, load before the run {load}",
-            kernel.trim()
-        );
-        Ok(Table {
-            heading,
-            rows: Vec::new(),
-            notes: Vec::new(),
-        })
-    }
-
-    pub fn heading(&self) -> &str {
-        &self.heading
-    }
-
     /// A row with a target.
     pub fn add(&mut self, axis: &str, target: &str, measured: String, other: String, is_met: bool) {
         self.push(
@@ -80,13 +33,8 @@ impl Table {
 
     /// A row that could not be had here.
     pub fn skip(&mut self, axis: &str, target: &str, reason: &str) {
-        self.push(
-            axis,
-            target,
-            reason.to_owned(),
-            String::new(),
-            "not measured",
-        );
+        let reason = reason.replace(['\n', '|'], " ");
+        self.push(axis, target, reason, String::new(), "not measured");
     }
 
     fn push(
@@ -114,9 +62,21 @@ impl Table {
         self.notes.push(text);
     }
 
+    /// A section behind the tables.
+    pub fn section(&mut self, text: String) {
+        println!("{text}\n");
+        self.sections.push(text);
+    }
+
+    /// Curves for the picture.
+    pub fn panel(&mut self, panel: Panel) {
+        self.panels.push(panel);
+    }
+
+    /// The rows and notes, in Markdown.
     pub fn text(&self) -> String {
         let mut text = String::from(
-            "\n| axis | target | container_logs | compared with | verdict |\n|---|---|---|---|---|\n",
+            "| axis | target | container_logs | compared with | verdict |\n|---|---|---|---|---|\n",
         );
         for row in &self.rows {
             let Row {
@@ -134,14 +94,9 @@ impl Table {
         text
     }
 
-    pub fn document(&self) -> String {
-        format!(
-            "{}\n{}\n{}\n\n{}",
-            include_str!("heading.md"),
-            self.heading,
-            self.text(),
-            include_str!("reading.md")
-        )
+    /// The sections, in Markdown.
+    pub fn sections(&self) -> String {
+        self.sections.join("\n\n")
     }
 }
 

@@ -3,8 +3,9 @@
  * called inside the input's append, so its clock is the time of the append.
  *
  *   CLOGS_PROBE       a file of at least PROBE_BYTES, mapped and written in place
- *   CLOGS_PROBE_FULL  set: each record is read and hashed; else only the time of
- *                     the last append is kept, at the price of a clock call
+ *   CLOGS_PROBE_LOOKS texts: the text of each record is hashed; fields: all its fields, too;
+ *                     else only the time of the last append is kept, at the price of a
+ *                     clock call
  *
  * The bench reads the file while the host runs (benches/side_by_side/probe.rs).
  */
@@ -32,11 +33,12 @@ struct probe {
     uint64_t last_append;
     uint64_t bytes;
     uint64_t malformed;
+    uint64_t fields;         /* sum of the hashes of all texts, each with its record's other fields */
     uint32_t delays[MOST_SAMPLES];   /* microseconds from a record's time to its append */
 };
 
 static struct probe *probe;
-static int is_full;
+static int looks_at_texts, looks_at_fields;
 
 static uint64_t now_nanos(void)
 {
@@ -101,14 +103,61 @@ static size_t value_bytes(const uint8_t *at, size_t left)
     return passed;
 }
 
-static void take_text(const uint8_t *text, size_t bytes, uint64_t time, uint64_t now)
+/* FNV-1a, which is begun with FNV_BASIS. */
+#define FNV_BASIS 0xcbf29ce484222325u
+#define FNV_PRIME 0x100000001b3u
+
+static uint64_t hash_bytes(uint64_t hash, const uint8_t *at, size_t bytes)
 {
-    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < bytes; i++) hash = (hash ^ at[i]) * FNV_PRIME;
+    return hash;
+}
+
+/* What is not negative, in any of its sizes; 0 where it is another value. */
+static int read_number(const uint8_t *at, size_t bytes, uint64_t *number)
+{
+    if (*at < 0x80) *number = *at;
+    else if (*at >= 0xcc && *at <= 0xcf) *number = big_endian(at + 1, (int) bytes - 1);
+    else return 0;
+    return 1;
+}
+
+/* A string by its content and a number by its value, which have more than one encoding; else as it
+ * is encoded. */
+static uint64_t hash_value(uint64_t hash, const uint8_t *at, size_t bytes)
+{
+    struct header header;
+    uint64_t number;
+    uint8_t digits[8];
+
+    if (read_number(at, bytes, &number)) {
+        for (int i = 0; i < 8; i++) digits[i] = (uint8_t) (number >> (56 - 8 * i));
+        return hash_bytes(hash, digits, sizeof(digits));
+    }
+    if (read_header(at, bytes, &header) && header.content > 0) {
+        return hash_bytes(hash, at + header.own, header.content);
+    }
+    return hash_bytes(hash, at, bytes);
+}
+
+/* A key and its value; the sum over those of a record is the same in any order. */
+static uint64_t hash_field(const uint8_t *key, size_t key_bytes, size_t value_bytes)
+{
+    uint64_t hash = hash_value(FNV_BASIS, key, key_bytes);
+
+    return hash_value((hash ^ '=') * FNV_PRIME, key + key_bytes, value_bytes);
+}
+
+/* `fields` is the sum over the other fields. */
+static void take_text(const uint8_t *text, size_t bytes, uint64_t fields, uint64_t time, uint64_t now)
+{
+    uint64_t hash;
 
     if (bytes > 0 && text[bytes - 1] == '\n') bytes--;   /* tail keeps the line feed */
-    for (size_t i = 0; i < bytes; i++) hash = (hash ^ text[i]) * 0x100000001b3u;
+    hash = hash_bytes(FNV_BASIS, text, bytes);
     probe->texts += hash;
-    probe->timed_texts += (hash ^ time) * 0x100000001b3u;
+    probe->timed_texts += (hash ^ time) * FNV_PRIME;
+    probe->fields += (hash ^ fields) * FNV_PRIME;
     if (bytes > 0 && text[0] == UNSAMPLED) return;
     if (probe->samples < MOST_SAMPLES) {
         uint64_t micros = now > time ? (now - time) / 1000 : 0;
@@ -122,8 +171,9 @@ static int take_record(const uint8_t *at, size_t left, uint64_t now)
 {
     const uint8_t *end = at + left;
     struct header header;
-    uint64_t time;
-    size_t head, pairs;
+    const uint8_t *text = at;
+    uint64_t time, fields = 0;
+    size_t head, pairs, text_bytes = 0;
 
     if (left < 13 || at[0] != 0x92 || at[1] != 0x92 || at[2] != 0xd7) return 0;
     time = big_endian(at + 4, 4) * 1000000000u + big_endian(at + 8, 4);
@@ -134,20 +184,21 @@ static int take_record(const uint8_t *at, size_t left, uint64_t now)
     at += header.own;
     for (pairs = header.values / 2; pairs > 0; pairs--) {
         size_t key = value_bytes(at, end - at), value;
-        int is_log = key == 4 && memcmp(at, "\xa3log", 4) == 0;
 
         if (key == 0) return 0;
-        at += key;
-        value = value_bytes(at, end - at);
+        value = value_bytes(at + key, end - at - key);
         if (value == 0) return 0;
-        if (is_log) {
-            if (!read_header(at, end - at, &header)) return 0;
-            take_text(at + header.own, header.content, time, now);
-            return 1;
+        if (key == 4 && memcmp(at, "\xa3log", 4) == 0) {
+            if (!read_header(at + key, value, &header)) return 0;
+            text = at + key + header.own;
+            text_bytes = header.content;
         }
-        at += value;
+        else if (looks_at_fields) fields += hash_field(at, key, value);
+        at += key + value;
     }
-    return 0;
+    /* Fields that were in the text may have replaced it. */
+    take_text(text, text_bytes, fields, time, now);
+    return 1;
 }
 
 static int filter(const void *data, size_t bytes, const char *tag, int tag_bytes, void **out,
@@ -160,7 +211,7 @@ static int filter(const void *data, size_t bytes, const char *tag, int tag_bytes
     (void) filter_instance, (void) input_instance, (void) context, (void) config;
     if (probe == NULL) return FILTER_NOTOUCH;
     if (probe->first_append == 0) probe->first_append = now;
-    while (is_full && bytes > 0) {
+    while (looks_at_texts && bytes > 0) {
         size_t record = value_bytes(at, bytes);
 
         if (record == 0 || !take_record(at, record, now)) probe->malformed++;
@@ -176,7 +227,7 @@ static int filter(const void *data, size_t bytes, const char *tag, int tag_bytes
 
 static int init(void *instance, void *config, void *data)
 {
-    const char *path = getenv("CLOGS_PROBE");
+    const char *path = getenv("CLOGS_PROBE"), *looks = getenv("CLOGS_PROBE_LOOKS");
     int file = path != NULL ? open(path, O_RDWR | O_CLOEXEC) : -1;
     void *mapped;
 
@@ -186,7 +237,8 @@ static int init(void *instance, void *config, void *data)
     close(file);
     if (mapped == MAP_FAILED) return -1;
     probe = mapped;
-    is_full = getenv("CLOGS_PROBE_FULL") != NULL;
+    looks_at_fields = looks != NULL && strcmp(looks, "fields") == 0;
+    looks_at_texts = looks_at_fields || (looks != NULL && strcmp(looks, "texts") == 0);
     return 0;
 }
 

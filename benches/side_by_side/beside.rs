@@ -1,0 +1,264 @@
+//! The rows over what the plugin does by itself, beside what people put together for it today:
+//! `tail` with parsers and filters, or `docker logs` in a pipe.
+
+use std::path::{Path, PathBuf};
+
+use crate::data::{big_file as write_big_file, compressed_files, Content, Format, Written};
+use crate::host::{Lab, Setup};
+use crate::one_file::METADATA_OFF;
+use crate::probe::Compared;
+use crate::runner::{compare, run_in_turns, Runner};
+use crate::table::{median, spread, Table};
+use crate::{number, Failure};
+
+/// Half of the big file's: what is compared with takes long.
+fn records() -> Result<u64, Failure> {
+    Ok(number("BENCH_RECORDS", 4_000_000)? / 2)
+}
+
+/// The filter with its root put in.
+fn script(lab: &Lab, root: &Path) -> Result<PathBuf, Failure> {
+    let path = lab.scratch.join("docker_names.lua");
+    let text = include_str!("native/docker_names.lua");
+    std::fs::write(&path, text.replace("ROOT", &root.display().to_string()))?;
+    Ok(path)
+}
+
+/// A container's id, name and image in each record, on both sides.
+pub fn names(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
+    let folder = lab.folder()?;
+    let root = folder.path();
+    let written = write_big_file(root, Format::JsonFile, Content::Plain, records()?)?;
+    let script = script(lab, root)?;
+    let expected = (&written.with_metadata, Compared::Fields);
+    let mut runners = [
+        Runner::checked(lab, "container_logs", root, expected, || {
+            lab.ours(root, &lab.fresh("names.db"))
+        })?,
+        Runner::checked(lab, "tail, parser docker, Lua", root, expected, || {
+            lab.tail_docker(root)
+                .with("tag=docker.*")
+                .filter("lua")
+                .with(&format!("script={}", script.display()))
+                .with("call=add_names")
+        })?,
+    ];
+    run_in_turns(lab, &mut runners)?;
+    let [mine, other] = &runners;
+    let axis = "CPU, names of containers: the same fields on both sides";
+    let target = "≤ 1/10 of tail, parser docker, Lua filter";
+    compare(table, axis, target, mine, other, 10.0);
+    Ok(())
+}
+
+/// Lines that are JSON objects become fields.
+pub fn merge(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
+    let folder = lab.folder()?;
+    let root = folder.path();
+    let written = write_big_file(root, Format::JsonFile, Content::Objects, records()?)?;
+    let ours = || lab.ours(root, &lab.fresh("merge.db")).with("merge_log=on");
+    let mut runners = runners_of_content(lab, root, &written, &ours, || {
+        lab.tail_docker(root)
+            .filter("parser")
+            .with("key_name=log")
+            .with("parser=json")
+            .with("reserve_data=on")
+    })?;
+    run_in_turns(lab, &mut runners)?;
+    let axis = "CPU, Merge_Log: the same fields on both sides, no metadata";
+    let target = "≤ 1/5 of tail, parser docker, filter parser json";
+    report_content(table, axis, target, &runners);
+    Ok(())
+}
+
+/// Stack traces become records.
+pub fn multiline(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
+    let folder = lab.folder()?;
+    let root = folder.path();
+    let written = write_big_file(root, Format::JsonFile, Content::Traces, records()? / 2)?;
+    let ours = || {
+        lab.ours(root, &lab.fresh("multiline.db"))
+            .with("multiline=java")
+    };
+    let mut runners = runners_of_content(lab, root, &written, &ours, || {
+        lab.tail_docker(root)
+            .filter("multiline")
+            .with("multiline.parser=java")
+            .with("multiline.key_content=log")
+            .with("emitter_mem_buf_limit=4G")
+            .counted_at_output()
+    })?;
+    run_in_turns(lab, &mut runners)?;
+    let axis = "CPU, Multiline java, no metadata";
+    let target = "≤ 1/5 of tail, parser docker, filter multiline java";
+    report_content(table, axis, target, &runners);
+    table.note(format!(
+        "Multiline: {} lines are {} records.",
+        written.lines, written.without_metadata.records
+    ));
+    Ok(())
+}
+
+/// Ours without and with metadata, and the other.
+fn runners_of_content<'a>(
+    lab: &'a Lab,
+    root: &'a Path,
+    written: &Written,
+    ours: &'a dyn Fn() -> Setup,
+    other: impl Fn() -> Setup + 'a,
+) -> Result<[Runner<'a>; 3], Failure> {
+    let [bare, described] = [&written.without_metadata, &written.with_metadata];
+    Ok([
+        Runner::checked(lab, "no metadata", root, (bare, Compared::All), || {
+            ours().with(METADATA_OFF)
+        })?,
+        Runner::checked(lab, "metadata", root, (described, Compared::All), ours)?,
+        Runner::checked(lab, "tail", root, (bare, Compared::Fields), other)?,
+    ])
+}
+
+fn report_content(table: &mut Table, axis: &str, target: &str, runners: &[Runner<'_>; 3]) {
+    let [mine, described, other] = runners;
+    let ratio = other.ratio_to(mine);
+    table.add(
+        axis,
+        target,
+        format!(
+            "{}: 1/{ratio:.1}; with metadata {}: 1/{:.1}",
+            spread(&mine.cpu(), "CPU-s"),
+            spread(&described.cpu(), "CPU-s"),
+            other.ratio_to(described)
+        ),
+        spread(&other.cpu(), "CPU-s"),
+        ratio >= 5.0,
+    );
+}
+
+/// The same lines as other drivers and runtimes write them.
+pub fn formats(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
+    let records = records()?;
+    let folder = lab.folder()?;
+    let [json, local, cri] = ["json", "local", "cri"].map(|name| folder.path().join(name));
+    let write = |root: &Path, format| write_big_file(root, format, Content::Plain, records);
+    let of_json = write(&json, Format::JsonFile)?;
+    let of_local = write(&local, Format::Local)?.with_metadata;
+    let of_cri = write(&cri, Format::Cri)?.without_metadata;
+    let (of_json, of_plain) = (of_json.with_metadata, of_json.without_metadata);
+    let read_json = || lab.ours(&json, &lab.fresh("json.db"));
+    let mut runners = [
+        Runner::checked(
+            lab,
+            "json-file",
+            &json,
+            (&of_json, Compared::All),
+            read_json,
+        )?,
+        Runner::checked(lab, "local", &local, (&of_local, Compared::All), || {
+            lab.ours(&local, &lab.fresh("local.db"))
+        })?,
+        Runner::checked(
+            lab,
+            "json-file, no metadata",
+            &json,
+            (&of_plain, Compared::All),
+            || read_json().with(METADATA_OFF),
+        )?,
+        Runner::checked(
+            lab,
+            "CRI, no metadata",
+            &cri,
+            (&of_cri, Compared::All),
+            || {
+                lab.ours_of_pods(&cri, &lab.fresh("cri.db"))
+                    .with(METADATA_OFF)
+            },
+        )?,
+        Runner::checked(
+            lab,
+            "tail, docker",
+            &json,
+            (&of_plain, Compared::Fields),
+            || lab.tail_docker(&json),
+        )?,
+        Runner::checked(
+            lab,
+            "tail, parser cri",
+            &cri,
+            (&of_cri, Compared::Texts),
+            || lab.tail_of_pods(&cri).with("parser=cri"),
+        )?,
+        Runner::checked(
+            lab,
+            "tail, multiline cri",
+            &cri,
+            (&of_cri, Compared::Texts),
+            || lab.tail_of_pods(&cri).with("multiline.parser=cri"),
+        )?,
+    ];
+    run_in_turns(lab, &mut runners)?;
+    let [of_json, of_local, of_plain, of_cri, docker, parser, joined] = &runners;
+    let mut beside_json = |axis: &str, mine: &Runner<'_>, json: &Runner<'_>| {
+        table.add(
+            axis,
+            "no worse than json-file",
+            spread(&mine.cpu(), "CPU-s"),
+            format!("json-file: {}", spread(&json.cpu(), "CPU-s")),
+            json.ratio_to(mine) >= 0.98,
+        );
+    };
+    beside_json("CPU, local driver", of_local, of_json);
+    // A pod's records say more: its namespace, its name and so on.
+    beside_json("CPU, CRI format, no metadata", of_cri, of_plain);
+    let [cri_axis, local_axis] = [
+        "CPU, CRI format, no metadata",
+        "CPU, local driver, with metadata",
+    ];
+    compare(
+        table,
+        cri_axis,
+        "≤ 1/5 of tail, parser cri",
+        of_cri,
+        parser,
+        5.0,
+    );
+    let target = "≤ 1/5 of tail, multiline.parser cri";
+    compare(table, cri_axis, target, of_cri, joined, 5.0);
+    let target = "≤ 1/5 of tail over json-file, parser docker: it cannot read local";
+    compare(table, local_axis, target, of_local, docker, 5.0);
+    Ok(())
+}
+
+/// Compressed generations, read at the start.
+pub fn compressed(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
+    let folder = lab.folder()?;
+    let [gz, plain] = ["gz", "plain"].map(|name| folder.path().join(name));
+    let records = records()? / 2;
+    let written = compressed_files(&gz, records)?;
+    let of_plain = write_big_file(&plain, Format::JsonFile, Content::Plain, records)?;
+    let described = (&written.with_metadata, Compared::All);
+    let of_tail = (&of_plain.without_metadata, Compared::Fields);
+    let mut runners = [
+        Runner::checked(lab, "gz", &gz, described, || {
+            lab.ours(&gz, &lab.fresh("gz.db"))
+        })?,
+        Runner::checked(lab, "tail, not compressed", &plain, of_tail, || {
+            lab.tail_docker(&plain)
+        })?,
+    ];
+    run_in_turns(lab, &mut runners)?;
+    let [mine, other] = &runners;
+    let megabytes = written.bytes as f64 / 1e6;
+    let rates: Vec<f64> = mine.wall().iter().map(|wall| megabytes / wall).collect();
+    table.add(
+        "gz catch-up, plain text, the host's start included",
+        "≥ 150 MB/s",
+        spread(&rates, "MB/s"),
+        "cannot".into(),
+        median(&rates) >= 150.0,
+    );
+    let axis = "CPU, rotated files in gz, with metadata";
+    let target =
+        "≤ 1/5 of tail, parser docker, over the same lines not compressed: it cannot read gz";
+    compare(table, axis, target, mine, other, 5.0);
+    Ok(())
+}
