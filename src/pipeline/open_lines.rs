@@ -105,9 +105,9 @@ impl OpenLines {
         source_bytes: usize,
         max_line_bytes: usize,
     ) -> Option<Line<'a>> {
-        let is_open = self.joiners[entry.stream.index()].is_open();
-        let is_whole = entry.ends_line && !is_open && entry.text.len() <= max_line_bytes;
-        (is_whole && self.texts.is_none()).then(|| Line::of(entry, source_bytes))
+        let is_within = entry.text.len() <= max_line_bytes;
+        let is_line = self.texts.is_none() && self.is_whole(entry) && is_within;
+        is_line.then(|| Line::of(entry, source_bytes))
     }
 
     /// Adds an entry and passes what it completes to `deliver`. `begins` returns the position

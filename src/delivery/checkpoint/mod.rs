@@ -6,6 +6,7 @@
 //! other stream has already delivered.
 
 mod db_file;
+mod entries;
 pub mod fingerprint;
 mod header;
 mod inspection;

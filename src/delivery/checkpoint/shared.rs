@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use crate::delivery::checkpoint::store::LEAST_ROOM;
+use crate::delivery::checkpoint::entries::LEAST_ROOM;
 use crate::delivery::checkpoint::{Advance, CheckpointStore, ContainerCheckpoint};
 use crate::lock::lock;
 use crate::runtime::id::ContainerId;

@@ -7,7 +7,7 @@
 //! seconds, which duplicates records but loses none, since each slot holds two checksummed
 //! copies (see `slot`).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -17,20 +17,19 @@ use std::time::Instant;
 use crate::delivery::checkpoint::db_file::{
     create_locked, open_when_unlocked, Access, CheckpointError, OpenError, LOCK_PAUSE,
 };
-use crate::delivery::checkpoint::header::{self, HEADER, HEADER_USED};
-use crate::delivery::checkpoint::removal::{instant_of, time_of, FORGET_AFTER};
-use crate::delivery::checkpoint::slot::{SlotCopy, SlotState, COPY, SLOT};
-use crate::delivery::checkpoint::slot_writes::{self, SlotWrite};
-use crate::delivery::checkpoint::{db_file, slot, Advance, ContainerCheckpoint, FirstStart};
+use crate::delivery::checkpoint::entries::{put_writes, slot_offset, whole_slot, Entries, Entry};
+use crate::delivery::checkpoint::header::{self, HEADER_USED};
+use crate::delivery::checkpoint::removal::{instant_of, FORGET_AFTER};
+use crate::delivery::checkpoint::slot::{SlotState, COPY, SLOT};
+use crate::delivery::checkpoint::{
+    db_file, slot, slot_writes, Advance, ContainerCheckpoint, FirstStart,
+};
 use crate::format::position::Timestamp;
 use crate::runtime::id::ContainerId;
 use crate::telemetry::account::wall_clock;
 
 /// Number of slots read at once.
 const SLOTS_AT_ONCE: usize = 128;
-
-/// Entries for which there is room in memory at least, however few there are.
-pub(super) const LEAST_ROOM: usize = 1024;
 
 /// An opened checkpoint, and what was found.
 #[derive(Debug)]
@@ -60,49 +59,14 @@ impl Opened {
     }
 }
 
-#[derive(Debug)]
-struct Entry {
-    id: ContainerId,
-    sequence: u64,
-    saved: ContainerCheckpoint,
-    /// When its container was removed.
-    gone_since: Option<Instant>,
-    /// Whether it is one of the `unwritten`.
-    is_unwritten: bool,
-}
-
-impl Entry {
-    /// An entry that was never written to its slot.
-    fn new(id: ContainerId) -> Entry {
-        Entry {
-            id,
-            sequence: 0,
-            saved: ContainerCheckpoint::default(),
-            gone_since: None,
-            is_unwritten: false,
-        }
-    }
-
-    /// It is to be written to its slot.
-    fn mark_unwritten(&mut self, slot: usize, unwritten: &mut Vec<usize>) {
-        if !std::mem::replace(&mut self.is_unwritten, true) {
-            unwritten.push(slot);
-        }
-    }
-}
-
 /// The checkpoints of all containers, with or without a file.
 #[derive(Debug)]
 pub struct CheckpointStore {
     file: Option<File>,
-    /// By slot; `None` if it is free.
-    entries: Vec<Option<Box<Entry>>>,
-    /// The slot of each container.
-    slots: HashMap<ContainerId, usize>,
+    entries: Entries,
     /// Removed containers and when they were removed, in that order. Some have come back
     /// since.
     gone: VecDeque<(Instant, ContainerId)>,
-    free_slots: Vec<usize>,
     /// Slots whose entries are not in the file as they are here, each once.
     unwritten: Vec<usize>,
     /// For [`slot_writes::write`].
@@ -118,10 +82,8 @@ impl CheckpointStore {
     pub fn in_memory() -> CheckpointStore {
         CheckpointStore {
             file: None,
-            entries: Vec::new(),
-            slots: HashMap::new(),
+            entries: Entries::default(),
             gone: VecDeque::new(),
-            free_slots: Vec::new(),
             unwritten: Vec::new(),
             span: Vec::new(),
             begun: None,
@@ -217,7 +179,8 @@ impl CheckpointStore {
         store.is_marked = is_marked;
         let mut piece = vec![0; SLOTS_AT_ONCE * SLOT];
         loop {
-            let length = db_file::read_at(&file, &mut piece, slot_offset(store.entries.len()))?;
+            let length =
+                db_file::read_at(&file, &mut piece, slot_offset(store.entries.slot_count()))?;
             for slot in piece.get(..length).unwrap_or_default().chunks(SLOT) {
                 opened.damaged_entries += usize::from(store.add_slot(slot));
             }
@@ -225,7 +188,7 @@ impl CheckpointStore {
                 break;
             }
         }
-        let entries = store.entries.iter().flatten();
+        let entries = store.entries.iter();
         let gone = entries.filter_map(|entry| Some((entry.gone_since?, entry.id)));
         store.gone = gone.collect();
         store.gone.make_contiguous().sort_unstable();
@@ -235,74 +198,23 @@ impl CheckpointStore {
 
     /// Adds the next slot of the file. Returns whether it is damaged.
     fn add_slot(&mut self, bytes: &[u8]) -> bool {
-        let number = self.entries.len();
-        self.entries.push(None);
         let state = slot::decode(bytes);
-        match state {
-            SlotState::Free | SlotState::Damaged => self.free_slots.push(number),
-            SlotState::Used(SlotCopy {
-                sequence,
-                id,
-                saved,
-                gone,
-            }) => self.insert_newer(
-                number,
-                Entry {
-                    sequence,
-                    saved,
-                    gone_since: gone.map(instant_of),
-                    ..Entry::new(id)
-                },
-            ),
-        }
-        state == SlotState::Damaged
-    }
-
-    /// A power cut can leave two slots for one container: the newer one wins.
-    fn insert_newer(&mut self, slot: usize, entry: Entry) {
-        let older = match self.slots.get(&entry.id) {
-            Some(known) if self.sequence_in(*known) >= entry.sequence => Some(slot),
-            _ => {
-                let older = self.slots.insert(entry.id, slot);
-                self.entries[slot] = Some(Box::new(entry));
-                older
-            }
-        };
-        if let Some(older) = older {
-            self.entries[older] = None;
-            self.free_slots.push(older);
-        }
-    }
-
-    fn sequence_in(&self, slot: usize) -> u64 {
-        let entry = self.entries.get(slot).and_then(Option::as_deref);
-        entry.map_or(0, |entry| entry.sequence)
-    }
-
-    fn entry(&self, id: &ContainerId) -> Option<&Entry> {
-        self.entries.get(*self.slots.get(id)?)?.as_deref()
-    }
-
-    fn entry_mut(&mut self, id: &ContainerId) -> Option<&mut Entry> {
-        self.entries.get_mut(*self.slots.get(id)?)?.as_deref_mut()
-    }
-
-    /// The slot of a container, a free one if it had none.
-    fn slot_of(&mut self, id: ContainerId) -> usize {
-        if let Some(slot) = self.slots.get(&id) {
-            return *slot;
-        }
-        let slot = self.free_slots.pop().unwrap_or_else(|| {
-            self.entries.push(None);
-            self.entries.len() - 1
+        let is_damaged = state == SlotState::Damaged;
+        self.entries.add_slot(match state {
+            SlotState::Free | SlotState::Damaged => None,
+            SlotState::Used(copy) => Some(Entry {
+                sequence: copy.sequence,
+                saved: copy.saved,
+                gone_since: copy.gone.map(instant_of),
+                ..Entry::new(copy.id)
+            }),
         });
-        self.slots.insert(id, slot);
-        slot
+        is_damaged
     }
 
     /// Returns the checkpoint of a container that exists and cancels its removal.
     pub fn take_up(&mut self, id: &ContainerId) -> Option<ContainerCheckpoint> {
-        let entry = self.entry_mut(id)?;
+        let (_, entry) = self.entries.get_mut(id)?;
         entry.gone_since = None;
         Some(entry.saved)
     }
@@ -320,24 +232,24 @@ impl CheckpointStore {
 
     /// The checkpoint of a container.
     pub fn saved(&self, id: &ContainerId) -> Option<ContainerCheckpoint> {
-        self.entry(id).map(|entry| entry.saved)
+        self.entries.get(id).map(|entry| entry.saved)
     }
 
     /// Number of containers with an entry.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.entries.len()
     }
 
     /// Number of entries for which there is memory.
     #[cfg(test)]
     pub fn room(&self) -> usize {
-        self.slots.capacity()
+        self.entries.room()
     }
 
     /// All containers that have an entry, and whether they are marked as removed.
     pub fn all(&self) -> impl Iterator<Item = (ContainerId, bool)> + '_ {
-        let entries = self.entries.iter().flatten();
+        let entries = self.entries.iter();
         entries.map(|entry| (entry.id, entry.gone_since.is_some()))
     }
 
@@ -361,8 +273,7 @@ impl CheckpointStore {
         id: ContainerId,
         advance: &Advance,
     ) -> &ContainerCheckpoint {
-        let slot = self.slot_of(id);
-        let entry = self.entries[slot].get_or_insert_with(|| Box::new(Entry::new(id)));
+        let (slot, entry) = self.entries.get_or_new(id);
         for (saved, moved) in entry.saved.iter_mut().zip(advance) {
             if let Some(checkpoint) = moved {
                 *saved = *checkpoint;
@@ -381,14 +292,14 @@ impl CheckpointStore {
         if let Some(file) = &self.file {
             let mut writes = Vec::with_capacity(self.unwritten.len());
             for slot in &self.unwritten {
-                if let Some(entry) = &self.entries[*slot] {
+                if let Some(entry) = self.entries.at(*slot) {
                     put_writes(*slot, entry, &mut writes);
                 }
             }
             slot_writes::write(file, &mut writes, &mut self.span)?;
         }
         for slot in self.unwritten.drain(..) {
-            if let Some(entry) = &mut self.entries[slot] {
+            if let Some(entry) = self.entries.at_mut(slot) {
                 // A failed write leaves the sequence unchanged, so it is retried in the same
                 // place: the other copy may be the only valid one.
                 entry.sequence += 1;
@@ -402,15 +313,13 @@ impl CheckpointStore {
     /// call. Returns whether anything was written.
     pub fn forget(&mut self, id: &ContainerId, now: Instant) -> io::Result<bool> {
         let mut has_written = false;
-        if let Some(slot) = self.slots.get(id) {
-            let entry = self.entries[*slot].as_deref_mut();
-            if let Some(entry) = entry.filter(|entry| entry.gone_since.is_none()) {
-                entry.gone_since = Some(now);
-                self.gone.push_back((now, *id));
-                entry.mark_unwritten(*slot, &mut self.unwritten);
-                // The next start knows then that nothing of it is missing.
-                has_written = self.write_advanced()?;
-            }
+        let known = self.entries.get_mut(id);
+        if let Some((slot, entry)) = known.filter(|(_, entry)| entry.gone_since.is_none()) {
+            entry.gone_since = Some(now);
+            self.gone.push_back((now, *id));
+            entry.mark_unwritten(slot, &mut self.unwritten);
+            // The next start knows then that nothing of it is missing.
+            has_written = self.write_advanced()?;
         }
         let mut freed = Vec::new();
         while let Some((since, id)) = self.gone.front().copied() {
@@ -420,20 +329,12 @@ impl CheckpointStore {
             self.gone.pop_front();
             // It may have come back and been removed again since.
             let is_gone = |entry: &Entry| entry.gone_since == Some(since);
-            if !self.entry(&id).is_some_and(is_gone) {
-                continue;
-            }
-            if let Some(slot) = self.slots.remove(&id) {
-                self.entries[slot] = None;
-                // The next user of the slot writes all of it.
-                self.free_slots.push(slot);
-                freed.push(slot);
+            if self.entries.get(&id).is_some_and(is_gone) {
+                freed.extend(self.entries.remove(&id));
             }
         }
         has_written |= self.clear(&freed)?;
-        if self.slots.capacity() / 8 > self.slots.len() + LEAST_ROOM {
-            self.slots.shrink_to(self.slots.len() + LEAST_ROOM);
-        }
+        self.entries.shrink();
         Ok(has_written)
     }
 
@@ -442,7 +343,8 @@ impl CheckpointStore {
         let Some(file) = self.file.as_ref().filter(|_| !slots.is_empty()) else {
             return Ok(false);
         };
-        self.unwritten.retain(|slot| self.entries[*slot].is_some());
+        self.unwritten
+            .retain(|slot| self.entries.at(*slot).is_some());
         let zeros = slots.iter().flat_map(|slot| whole_slot(*slot, [0; COPY]));
         slot_writes::write(file, &mut zeros.collect::<Vec<_>>(), &mut self.span)?;
         Ok(true)
@@ -452,42 +354,6 @@ impl CheckpointStore {
     pub fn sync(&self) -> io::Result<()> {
         self.file.as_ref().map_or(Ok(()), File::sync_data)
     }
-}
-
-/// Adds the writes that bring an entry into the file.
-fn put_writes(slot: usize, entry: &Entry, writes: &mut Vec<SlotWrite>) {
-    let sequence = entry.sequence + 1;
-    let copy = slot::encode(&SlotCopy {
-        sequence,
-        id: entry.id,
-        saved: entry.saved,
-        gone: entry.gone_since.map(time_of),
-    });
-    if sequence == 1 {
-        // The slot's previous content must not outlive its container.
-        return writes.extend(whole_slot(slot, copy));
-    }
-    let which = if sequence.is_multiple_of(2) {
-        0
-    } else {
-        COPY as u64
-    };
-    let offset = slot_offset(slot) + which;
-    writes.push(SlotWrite {
-        offset,
-        bytes: copy,
-    });
-}
-
-/// Zeros in the place of the first copy, and this second one.
-fn whole_slot(slot: usize, second: [u8; COPY]) -> [SlotWrite; 2] {
-    let offset = slot_offset(slot);
-    let (zeros, second_offset) = ([0; COPY], offset + COPY as u64);
-    [(offset, zeros), (second_offset, second)].map(|(offset, bytes)| SlotWrite { offset, bytes })
-}
-
-fn slot_offset(slot: usize) -> u64 {
-    (HEADER + slot * SLOT) as u64
 }
 
 #[cfg(test)]

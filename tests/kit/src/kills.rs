@@ -87,7 +87,7 @@ impl Arrived {
     #[track_caller]
     pub fn take_frames(&mut self, frames: &[Frame]) {
         let before = self.repeated;
-        for (frame, record) in frames.iter().flat_map(|frame| each(frame)) {
+        for (frame, record) in frames.iter().flat_map(each) {
             self.take(container_of(frame, record), record.text("log"));
         }
         self.kills_with_repetition += usize::from(self.repeated > before);

@@ -4,6 +4,8 @@ use std::time::Duration;
 use super::*;
 use crate::delivery::checkpoint::db_file::open_locked;
 use crate::delivery::checkpoint::fingerprint::{Fingerprint, Marker};
+use crate::delivery::checkpoint::header::HEADER;
+use crate::delivery::checkpoint::slot::SlotCopy;
 use crate::delivery::checkpoint::slot::GONE_SOME_TIME;
 use crate::delivery::checkpoint::StreamCheckpoint;
 
