@@ -167,21 +167,20 @@ impl ContainerSeries {
     }
 
     fn admit(&mut self, accounts: &[Arc<Account>], most: usize, now: Instant) {
-        let mut waiting: Vec<(bool, &Arc<Account>)> = Vec::new();
-        for account in accounts
+        let waiting = accounts
             .iter()
-            .filter(|account| !self.live.contains_key(account.id()))
-        {
-            // Containers of users come last, so that a user cannot displace others from the
-            // metrics by losing data on purpose.
-            waiting.push((
-                account.is_of_user() || account.figures().lost() == 0,
-                account,
-            ));
-        }
-        waiting.sort_by_key(|(is_whole, account)| (account.is_of_user(), *is_whole, *account.id()));
-        for (is_whole, account) in waiting {
-            let id = *account.id();
+            .filter(|account| !self.live.contains_key(account.id()));
+        // Containers of users come last, so that a user cannot displace others from the
+        // metrics by losing data on purpose.
+        let mut waiting: Vec<_> = waiting
+            .map(|account| {
+                let is_of_user = account.is_of_user();
+                let is_whole = is_of_user || account.figures().lost() == 0;
+                (is_of_user, is_whole, *account.id(), account)
+            })
+            .collect();
+        waiting.sort_unstable_by_key(|(is_of_user, is_whole, id, _)| (*is_of_user, *is_whole, *id));
+        for (_, is_whole, id, account) in waiting {
             let seen = *self.first_seen.entry(id).or_insert(now);
             let has_settled = self.made.len() < most || now.duration_since(seen) >= SETTLED_AFTER;
             let room = if is_whole {
