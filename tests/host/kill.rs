@@ -218,12 +218,23 @@ fn fluent_bit(name: &str, roots: &Roots) -> Option<FluentBit> {
     ))
 }
 
-/// With `storage.type filesystem`. Nothing is flushed until the last kill is over,
-/// so that what comes twice is not what Fluent Bit delivered and had not yet
-/// ticked off when it was killed.
 #[test]
 fn kills_of_fluent_bit_lose_nothing_and_repeat_one_batch_at_the_most() {
     let name = "kill::kills_of_fluent_bit_lose_nothing_and_repeat_one_batch_at_the_most";
+    kill_fluent_bit(name, OWN_TAGS, 1);
+}
+
+#[test]
+fn kills_of_fluent_bit_between_appends_of_several_containers_lose_nothing() {
+    let name = "kill::kills_of_fluent_bit_between_appends_of_several_containers_lose_nothing";
+    kill_fluent_bit(name, ONE_TAG, CONTAINERS.len() + PODS.len());
+}
+
+/// With `storage.type filesystem`. Nothing is flushed until the last kill is over,
+/// so that what comes twice is not what Fluent Bit delivered and had not yet
+/// ticked off when it was killed.
+/// An append is of so many containers at the most.
+fn kill_fluent_bit(name: &str, tags: &str, containers: usize) {
     let roots = Roots::new();
     let Some(host) = fluent_bit(name, &roots) else {
         return;
@@ -233,7 +244,7 @@ fn kills_of_fluent_bit_lose_nothing_and_repeat_one_batch_at_the_most() {
         .with_service_line("storage.backlog.mem_limit 200M");
     let flush =
         |host: FluentBit, seconds: &str| host.with_service_line(&format!("Flush {seconds}"));
-    host.set_config(&input(&roots, OWN_TAGS));
+    host.set_config(&input(&roots, tags));
     host = flush(host, "3600");
     let load = Load::on(&roots);
     let mut moments = Moments::new();
@@ -259,15 +270,18 @@ fn kills_of_fluent_bit_lose_nothing_and_repeat_one_batch_at_the_most() {
             let number = record.text("log")["line ".len()..]
                 .parse()
                 .expect("a line of ours");
-            *counts.entry((record.tag.clone(), number)).or_default() += 1;
+            let container = record.text("container_name").to_owned();
+            *counts.entry((container, number)).or_default() += 1;
         }
         counts
     };
     host.wait_to_reach(total, PATIENCE, "lines", |host| counts(host).len());
     host.end_in_order();
     let counts = counts(&host);
-    let repeated = assert_one_batch_at_the_most(&counts, total, kills);
-    println!("{kills} kills of Fluent Bit: {total} lines written, 0 lost, {repeated} repeated");
+    let repeated = assert_one_batch_at_the_most(&counts, total, kills * containers);
+    println!(
+        "{kills} kills of Fluent Bit, {tags:?}: {total} lines written, 0 lost, {repeated} repeated"
+    );
 }
 
 /// What the kills need of `[SERVICE]`.
@@ -343,7 +357,7 @@ fn kills_of_a_fluent_bit_that_pauses_lose_nothing_and_repeat_one_batch_at_the_mo
     host.set_config(&format!(
         "{input}    storage.pause_on_chunks_overlimit on\n[OUTPUT]\n    Name http\n    Match *\n    \
          Host 127.0.0.1\n    Port {port}\n    Format json\n    Retry_Limit no_limits\n",
-        input = input(&roots, ONE_TAG),
+        input = input(&roots, OWN_TAGS),
         port = receiver.port()
     ));
     let load = Load::on(&roots);
@@ -388,9 +402,7 @@ fn kills_of_a_fluent_bit_that_pauses_lose_nothing_and_repeat_one_batch_at_the_mo
     };
     host.wait_to_reach(total, PATIENCE, "lines", |_| arrived().len());
     host.end_in_order();
-    // An append may be of all containers.
-    let most = kills * (CONTAINERS.len() + PODS.len());
-    let repeated = assert_one_batch_at_the_most(&arrived(), total, most);
+    let repeated = assert_one_batch_at_the_most(&arrived(), total, kills);
     println!(
         "{kills} kills of Fluent Bit over {pauses} pauses and {resumes} resumptions, {paused} of them in a pause: \
          {total} lines written, 0 lost, {repeated} repeated"
