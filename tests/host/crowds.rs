@@ -111,11 +111,7 @@ fn ten_thousand_containers_within_1024_descriptors_lose_nothing_and_take_less_th
         let most = Cell::new(0);
         let lines = |host: &FluentBit| {
             most.set(most.get().max(descriptors_of_ours(host, &root)));
-            receiver
-                .received()
-                .iter()
-                .map(|request| count_lines(&request.body))
-                .sum()
+            count_lines(&receiver)
         };
         host.wait_to_reach(CONTAINERS, PATIENCE, "first lines", lines);
         let again = EXITED - 500..CONTAINERS;
@@ -146,10 +142,12 @@ fn descriptors_of_ours(host: &FluentBit, root: &DockerRoot) -> usize {
     links.flatten().filter(is_ours).count()
 }
 
-fn count_lines(body: &[u8]) -> usize {
-    body.split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty())
-        .count()
+fn count_lines(receiver: &Receiver<Request>) -> usize {
+    let requests = receiver.received();
+    let lines = requests
+        .iter()
+        .flat_map(|request| request.body.split(|byte| *byte == b'\n'));
+    lines.filter(|line| !line.is_empty()).count()
 }
 
 /// The limit of a user namespace of its own; that of the machine stays as it is. The rest is polled.
@@ -181,13 +179,7 @@ fn ten_thousand_containers_within_8192_watches_lose_nothing_and_are_told_to_rais
         let limited = preceded(&root, program, &within);
         let (mut host, receiver) = host_of(&limited, plugin, &root);
         host.start().expect("Fluent Bit starts");
-        let lines = |_: &FluentBit| {
-            receiver
-                .received()
-                .iter()
-                .map(|request| count_lines(&request.body))
-                .sum()
-        };
+        let lines = |_: &FluentBit| count_lines(&receiver);
         host.wait_to_reach(CONTAINERS, PATIENCE, "first lines", lines);
         // With a watch and without one, exited and running.
         let again = [

@@ -147,7 +147,7 @@ static INSTANCE: [InstanceMetric; 20] = [
         samples: |sources| total(&sources.tally.pauses),
     },
     InstanceMetric {
-        family: counter("checkpoint_writes_total", "Positions written to the DB."),
+        family: counter("checkpoint_writes_total", "Writes of positions to the DB; one write may be of several containers."),
         samples: |sources| total(&sources.tally.checkpoint_writes),
     },
     InstanceMetric {
