@@ -140,9 +140,10 @@ impl Lanes {
         }
     }
 
-    /// Takes the next small batch, unless it is a large one's turn or not a wanted one.
+    /// Takes the next small batch, unless it is a large one's turn, which [`Lanes::pop`] gives it,
+    /// or not a wanted one.
     fn pop_small_if(&mut self, is_wanted: impl FnOnce(&Batch) -> bool) -> Option<Batch> {
-        if !self.express.front().is_some_and(is_wanted) {
+        if self.passing >= MOST_PASSING || !self.express.front().is_some_and(is_wanted) {
             return None;
         }
         self.pop_small()
@@ -417,5 +418,24 @@ mod tests {
         }
         let turn = drained(&queue).iter().position(|(digit, _)| digit == "a");
         assert_eq!(turn, Some(MOST_PASSING.div_ceil(small)));
+    }
+
+    /// As bundles are taken, of up to 256 batches.
+    #[test]
+    fn a_flood_has_its_turn_among_bundles_of_small_batches() {
+        let queue = Queue::new(usize::MAX);
+        queue.push(batch_of("a", BULK_BYTES));
+        let small = 1024;
+        for _ in 0..4 * MOST_PASSING / small {
+            queue.push(batch_of("b", small));
+        }
+        let flood = ContainerId::parse(&"a".repeat(64)).unwrap();
+        let mut passed = 0;
+        while let Some(first) = queue.pop().filter(|first| first.container != flood) {
+            passed += first.bytes.len();
+            let rest = std::iter::from_fn(|| queue.pop_small_if(|_| true)).take(255);
+            passed += rest.map(|batch| batch.bytes.len()).sum::<usize>();
+        }
+        assert_eq!(passed, MOST_PASSING);
     }
 }

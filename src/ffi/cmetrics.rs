@@ -30,8 +30,7 @@ use once_cell::sync::OnceCell;
 
 use crate::ffi::host_api::find_symbol;
 use crate::ffi::sys;
-use crate::telemetry::metrics::{all_families, Family, Kind, Reading, Sample, Value};
-use crate::telemetry::plain_text::one_line;
+use crate::telemetry::metrics::{all_families, Family, Kind, Labels, Reading, Value};
 
 /// First parts of each metric's name, as in Fluent Bit's own inputs.
 const NAMESPACE: &CStr = c"fluentbit";
@@ -152,13 +151,16 @@ impl Cmetrics {
     /// end of `cb_exit`.
     pub fn publish(&self, name: &str, readings: &[Reading]) {
         let Some(api) = cmetrics_api() else { return };
-        let now = timestamp();
+        let (now, name) = (timestamp(), Labels::new([name]));
+        let mut values = Vec::new();
         for Reading { family, samples } in readings {
             let Some(metric) = self.metrics.get(family.name) else {
                 continue;
             };
             for sample in samples {
-                set(api, *metric, family, name, sample, now);
+                values.clear();
+                values.extend(pointers(&name).chain(pointers(&sample.labels)));
+                set(api, *metric, family, &sample.value, &mut values, now);
             }
         }
     }
@@ -169,11 +171,11 @@ fn create(api: &CmetricsApi, context: *mut libc::c_void, family: &Family) -> Opt
         CString::new(family.name).ok()?,
         CString::new(family.help).ok()?,
     );
-    let keys = TextArray::new(std::iter::once("name").chain(family.labels.iter().copied()));
-    let mut key_pointers = keys.pointers();
+    let keys = Labels::new(std::iter::once("name").chain(family.labels.iter().copied()));
+    let mut keys: Vec<_> = pointers(&keys).collect();
     let [namespace, subsystem, name, help] =
         [NAMESPACE, SUBSYSTEM, &name, &help].map(|text| text.as_ptr().cast_mut());
-    let (count, keys) = (keys.count(), key_pointers.as_mut_ptr());
+    let (count, keys) = (length(&keys), keys.as_mut_ptr());
     let metric = match family.kind {
         Kind::Counter => {
             // SAFETY: `context` is the live context of the instance; all texts are
@@ -210,17 +212,19 @@ fn create(api: &CmetricsApi, context: *mut libc::c_void, family: &Family) -> Opt
     (!metric.is_null()).then_some(metric as usize)
 }
 
-fn set(api: &CmetricsApi, metric: usize, family: &Family, name: &str, sample: &Sample, now: u64) {
-    let values =
-        TextArray::new(std::iter::once(name).chain(sample.labels.iter().map(String::as_str)));
-    let mut value_pointers = values.pointers();
-    let (metric, count, values) = (
-        metric as *mut libc::c_void,
-        values.count(),
-        value_pointers.as_mut_ptr(),
-    );
+/// Sets the series with these label values.
+fn set(
+    api: &CmetricsApi,
+    metric: usize,
+    family: &Family,
+    value: &Value,
+    labels: &mut [*mut libc::c_char],
+    now: u64,
+) {
+    let metric = metric as *mut libc::c_void;
+    let (count, values) = (length(labels), labels.as_mut_ptr());
     // Fails only if the host is out of memory; the next call sets the value again.
-    let _ = match (family.kind, &sample.value) {
+    let _ = match (family.kind, value) {
         // SAFETY: `metric` was created by `create` for this kind and is not destroyed while
         // the instance lives; `values` has `count` NUL-terminated texts, which the host
         // copies.
@@ -246,27 +250,13 @@ fn set(api: &CmetricsApi, metric: usize, family: &Family, name: &str, sample: &S
     };
 }
 
-/// Strings for the host: owned here, NUL-terminated, and without control characters or marks
-/// of direction (a container's name may contain any).
-struct TextArray(Vec<CString>);
+/// Valid as long as the labels are; mutable only because the host's signatures lack `const`.
+fn pointers(labels: &Labels) -> impl Iterator<Item = *mut libc::c_char> + '_ {
+    labels.values().map(|value| value.as_ptr().cast_mut())
+}
 
-impl TextArray {
-    fn new<'a>(texts: impl Iterator<Item = &'a str>) -> TextArray {
-        TextArray(
-            texts
-                .map(|text| CString::new(one_line(text).as_ref()).unwrap_or_default())
-                .collect(),
-        )
-    }
-
-    /// Valid as long as `self` is; mutable only because the host's signatures lack `const`.
-    fn pointers(&self) -> Vec<*mut libc::c_char> {
-        self.0.iter().map(|text| text.as_ptr().cast_mut()).collect()
-    }
-
-    fn count(&self) -> libc::c_int {
-        libc::c_int::try_from(self.0.len()).unwrap_or(0)
-    }
+fn length(texts: &[*mut libc::c_char]) -> libc::c_int {
+    libc::c_int::try_from(texts.len()).unwrap_or(0)
 }
 
 /// Nanoseconds since 1970, the unit of cmetrics.

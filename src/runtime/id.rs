@@ -1,10 +1,15 @@
 //! Container ids.
 
+use std::collections::HashMap;
 use std::fmt;
 
 /// A container id: 64 lower-case hexadecimal digits, stored as 32 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ContainerId([u8; 32]);
+
+/// By container, for maps that are asked for each batch: the standard hash of the 32 bytes of an id
+/// takes longer than all else there. Seeded for each map, as the standard one is.
+pub type ContainerMap<V> = HashMap<ContainerId, V, foldhash::fast::RandomState>;
 
 impl ContainerId {
     /// Parses `text`; `None` if it is not a container id.

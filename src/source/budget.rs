@@ -76,7 +76,7 @@ impl Budget {
                 files.extend(tailer.survey(now).into_iter().map(|file| (*key, file)));
             }
         }
-        let (held, dropped) = over(files, self.limit, most_files());
+        let (held, dropped) = over(files, self.limit, most_files(fleet.sharing()));
         for Dropped {
             key,
             number,
@@ -154,10 +154,11 @@ fn over(mut files: Vec<(usize, HeldFile)>, limit: u64, most_files: u64) -> (Held
     }
 }
 
-fn most_files() -> u64 {
-    getrlimit(Resource::Nofile)
-        .current
-        .map_or(u64::MAX, |most| most / DESCRIPTORS_PART)
+/// Number of deleted files that one of `inputs` inputs may hold.
+fn most_files(inputs: usize) -> u64 {
+    let all = getrlimit(Resource::Nofile).current;
+    let part = DESCRIPTORS_PART.saturating_mul(inputs as u64);
+    all.map_or(u64::MAX, |most| most / part.max(1))
 }
 
 #[cfg(test)]

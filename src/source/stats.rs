@@ -16,6 +16,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// visit all of them, whichever has changed, which takes 3 µs each: more than reading what a hundred
 /// of ten thousand write.
 const INTERVAL_PER_CONTAINER: Duration = Duration::from_micros(500);
+/// Longest interval, however many containers there are.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What is compared to detect a change: the survey, the totals and the read errors.
 type Seen = (Survey, Figures, u64);
@@ -48,7 +50,7 @@ impl Surveyor {
         let link = &services.link;
         let is_due = match self.next {
             Some(next) => now >= next,
-            // Something woke the reader; its effect is surveyed a second later.
+            // Something woke the reader; its effect is surveyed an interval later.
             None => {
                 self.next = Some((self.looked + interval(fleet)).max(now));
                 false
@@ -72,7 +74,8 @@ impl Surveyor {
 
 fn interval(fleet: &Fleet) -> Duration {
     let containers = u32::try_from(fleet.containers.len()).unwrap_or(u32::MAX);
-    INTERVAL.max(INTERVAL_PER_CONTAINER.saturating_mul(containers))
+    let interval = INTERVAL_PER_CONTAINER.saturating_mul(containers);
+    interval.clamp(INTERVAL, LONGEST_INTERVAL)
 }
 
 fn survey(fleet: &Fleet, services: &Services, now: Instant) -> Survey {

@@ -32,7 +32,7 @@
 //! Each container has one lock, taken once per slice and once per batch, and never held while
 //! waiting for anything.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -42,8 +42,11 @@ use crate::lock::lock;
 use crate::runtime::id::ContainerId;
 use crate::runtime::metadata::ContainerMetadata;
 use crate::runtime::Pod;
+use crate::telemetry::account::waiting::Waiting;
 use crate::telemetry::metrics::SourceKind;
 use crate::telemetry::throttle::{Once, Paced};
+
+mod waiting;
 
 pub use crate::telemetry::figures::{Abandoned, Amount, Figures, Held};
 
@@ -111,8 +114,7 @@ struct Ledger {
     shown_id: Option<ContainerId>,
     origin: Option<Origin>,
     figures: Figures,
-    /// Time of the first record of each batch that is not accepted yet.
-    waiting: VecDeque<Timestamp>,
+    waiting: Waiting,
     /// Time of the last entry read.
     until: Timestamp,
     /// Time of the last entry before the unread bytes, or the time at which they were noticed.
@@ -130,19 +132,9 @@ impl Ledger {
         queued.records = queued.records.saturating_sub(amount.records);
     }
 
-    /// The oldest waiting batch is not waiting any more. Returns the time of its first record.
-    fn first_leaves(&mut self) -> Option<Timestamp> {
-        let first = self.waiting.pop_front();
-        if self.waiting.is_empty() {
-            // Most containers write nothing for a long time.
-            self.waiting = VecDeque::new();
-        }
-        first
-    }
-
     fn figures(&self) -> Figures {
-        let waits_since = if let Some(first) = self.waiting.front() {
-            Some(*first)
+        let waits_since = if let Some(first) = self.waiting.first() {
+            Some(first)
         } else if self.figures.open > 0 {
             Some(self.until)
         } else if self.figures.unread > 0 {
@@ -313,7 +305,7 @@ impl Account {
         for (amount, since) in taken.queued.into_iter().flatten() {
             ledger.figures.read.records += amount.records;
             ledger.figures.queued += amount;
-            ledger.waiting.push_back(since);
+            ledger.waiting.push(since);
         }
         ledger.until = taken.until;
         if taken.read > 0 {
@@ -327,7 +319,7 @@ impl Account {
         let mut ledger = self.ledger();
         ledger.leaves_queue(amount);
         ledger.figures.delivered += amount;
-        ledger.first_leaves()
+        ledger.waiting.pop()
     }
 
     /// The oldest waiting batch was given up. If a message is due, calls `report` with
@@ -337,16 +329,13 @@ impl Account {
         let mut ledger = self.ledger();
         ledger.leaves_queue(amount);
         ledger.figures.refused += amount;
-        ledger.first_leaves();
+        ledger.waiting.pop();
         ledger.refusals.add(amount, now, report);
     }
 
     /// The oldest waiting batch was split in two.
     pub fn was_divided(&self) {
-        let mut ledger = self.ledger();
-        if let Some(first) = ledger.waiting.front().copied() {
-            ledger.waiting.push_front(first);
-        }
+        self.ledger().waiting.divide_first();
     }
 
     /// Sets the number of bytes in the log that were not read yet.

@@ -14,7 +14,7 @@ use fluent_bit_container_logs::source::reader::Reader;
 use fluent_bit_container_logs::telemetry::event::Level;
 use fluent_bit_container_logs::telemetry::metrics::{Reading, Value};
 
-use test_kit::collector::Collector;
+use test_kit::collector::{texts, Collector};
 use test_kit::docker_root::{DockerRoot, LogWriter};
 use test_kit::skip;
 use test_kit::tail_containers::check;
@@ -39,7 +39,7 @@ impl Host for Shown {
             for sample in &reading.samples {
                 if let Value::Number(value) = sample.value {
                     values.insert(
-                        format!("{name} {}", sample.labels.join(" "))
+                        format!("{name} {}", texts(&sample.labels).join(" "))
                             .trim()
                             .to_owned(),
                         value,

@@ -1,7 +1,6 @@
 //! The entries of the checkpoint in memory, by the slots that they have in the file, and the bytes
 //! that bring one there.
 
-use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::delivery::checkpoint::header::HEADER;
@@ -9,7 +8,7 @@ use crate::delivery::checkpoint::removal::time_of;
 use crate::delivery::checkpoint::slot::{self, SlotCopy, COPY, SLOT};
 use crate::delivery::checkpoint::slot_writes::SlotWrite;
 use crate::delivery::checkpoint::ContainerCheckpoint;
-use crate::runtime::id::ContainerId;
+use crate::runtime::id::{ContainerId, ContainerMap};
 
 /// Entries for which there is room in memory at least, however few there are.
 pub(super) const LEAST_ROOM: usize = 1024;
@@ -52,7 +51,7 @@ impl Entry {
 pub(super) struct Entries {
     /// By slot; `None` if it is free.
     by_slot: Vec<Option<Box<Entry>>>,
-    slots: HashMap<ContainerId, usize>,
+    slots: ContainerMap<usize>,
     free: Vec<usize>,
 }
 

@@ -2,7 +2,7 @@
 //! file and may take as long as the disk does. The reader must not wait for that: it queries a
 //! view in memory whose lock is never held during a write.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use std::time::Instant;
 use crate::delivery::checkpoint::entries::LEAST_ROOM;
 use crate::delivery::checkpoint::{Advance, CheckpointStore, ContainerCheckpoint};
 use crate::lock::lock;
-use crate::runtime::id::ContainerId;
+use crate::runtime::id::{ContainerId, ContainerMap};
 
 /// Forgotten containers that the view may keep, on top of an eighth of the store's number of entries.
 const MOST_FORGOTTEN: usize = 64;
@@ -27,7 +27,7 @@ pub struct SharedCheckpoint {
 #[derive(Debug, Default)]
 struct View {
     /// Boxed, since half of a map is empty.
-    saved: HashMap<ContainerId, Box<ContainerCheckpoint>>,
+    saved: ContainerMap<Box<ContainerCheckpoint>>,
     gone: HashSet<ContainerId>,
     /// Containers taken up by the reader; applied to the store before its next change.
     taken_up: Vec<ContainerId>,

@@ -28,8 +28,11 @@ use crate::format::position::Timestamp;
 use crate::runtime::id::ContainerId;
 use crate::telemetry::account::wall_clock;
 
-/// Number of slots read at once.
+/// Number of slots read or cleared at once.
 const SLOTS_AT_ONCE: usize = 128;
+/// Number of entries tried one by one after a write of several has failed: as many as an append has
+/// batches. The others are tried with a later write.
+const MOST_ALONE: usize = 256;
 
 /// An opened checkpoint, and what was found.
 #[derive(Debug)]
@@ -288,25 +291,43 @@ impl CheckpointStore {
     /// write also writes everything that is missing in the file. Returns whether anything was
     /// written.
     pub fn write_advanced(&mut self) -> io::Result<bool> {
-        let has_any = !self.unwritten.is_empty();
+        let slots = std::mem::take(&mut self.unwritten);
+        let mut result = self.write_slots(&slots);
+        if result.is_err() {
+            // One page of a disk that cannot be written must not keep other positions from it.
+            let (later, now) = slots.split_at(slots.len().saturating_sub(MOST_ALONE));
+            result = Ok(());
+            for slot in now {
+                if let Err(error) = self.write_slots(std::slice::from_ref(slot)) {
+                    self.unwritten.push(*slot);
+                    result = Err(error);
+                }
+            }
+            self.unwritten.extend(later);
+        }
+        result.map(|()| !slots.is_empty() && self.file.is_some())
+    }
+
+    /// Writes the entries in these slots.
+    fn write_slots(&mut self, slots: &[usize]) -> io::Result<()> {
         if let Some(file) = &self.file {
-            let mut writes = Vec::with_capacity(self.unwritten.len());
-            for slot in &self.unwritten {
+            let mut writes = Vec::with_capacity(slots.len());
+            for slot in slots {
                 if let Some(entry) = self.entries.at(*slot) {
                     put_writes(*slot, entry, &mut writes);
                 }
             }
             slot_writes::write(file, &mut writes, &mut self.span)?;
         }
-        for slot in self.unwritten.drain(..) {
-            if let Some(entry) = self.entries.at_mut(slot) {
+        for slot in slots {
+            if let Some(entry) = self.entries.at_mut(*slot) {
                 // A failed write leaves the sequence unchanged, so it is retried in the same
                 // place: the other copy may be the only valid one.
                 entry.sequence += 1;
                 entry.is_unwritten = false;
             }
         }
-        Ok(has_any && self.file.is_some())
+        Ok(())
     }
 
     /// Marks a container as removed; its entry is deleted `FORGET_AFTER` later, by a later
@@ -345,8 +366,11 @@ impl CheckpointStore {
         };
         self.unwritten
             .retain(|slot| self.entries.at(*slot).is_some());
-        let zeros = slots.iter().flat_map(|slot| whole_slot(*slot, [0; COPY]));
-        slot_writes::write(file, &mut zeros.collect::<Vec<_>>(), &mut self.span)?;
+        // Not all at once: a hundred thousand containers may go together.
+        for slots in slots.chunks(SLOTS_AT_ONCE) {
+            let zeros = slots.iter().flat_map(|slot| whole_slot(*slot, [0; COPY]));
+            slot_writes::write(file, &mut zeros.collect::<Vec<_>>(), &mut self.span)?;
+        }
         Ok(true)
     }
 

@@ -23,7 +23,8 @@ impl Drain {
         batches.iter().for_each(|batch| credit(batch, link));
         let advances = batches.iter().filter_map(|batch| match &batch.progress {
             Progress::Advance(advance) => Some((batch.container, advance)),
-            _ => None,
+            // Of these, only a part of a divided batch has records, as all in a bundle have.
+            Progress::Nothing | Progress::Forget | Progress::Started => None,
         });
         let advances: Vec<_> = advances.collect();
         self.report_checkpoint(link.checkpoint.advance_all(&advances), around);

@@ -4,6 +4,8 @@
 //! Batches are bundled only while no container is set aside, so that what is known about a refusal
 //! is known about one container (see `retry`).
 
+use std::sync::atomic::Ordering;
+
 use crate::delivery::drain::append::{is_swollen, Append};
 use crate::delivery::drain::{Around, Drain, Round};
 use crate::delivery::link::Link;
@@ -11,8 +13,11 @@ use crate::delivery::queue::Batch;
 
 /// Bytes of a bundle at most.
 const MOST_BYTES: usize = 64 * 1024;
-/// Bytes by which the limit grows again with each accepted bundle after a refusal has halved it: a
-/// host that never has room for more refuses few.
+/// A refusal halves the limit, but not below this, which is room for a line of each of several
+/// containers.
+const LEAST_BYTES: usize = 4096;
+/// Bytes by which the limit grows again with each batch that is offered: a host that never has room
+/// for more refuses few bundles.
 const GROWTH: usize = 64;
 /// Batches of a bundle at most.
 const MOST_BATCHES: usize = 256;
@@ -60,6 +65,7 @@ impl Drain {
         if !self.aside.is_empty() || !self.parts.is_empty() {
             return Some(first);
         }
+        self.bundler.limit = MOST_BYTES.min(self.bundler.limit + GROWTH);
         let mut bytes = first.bytes.len();
         let Some(second) = self.bundler.next(&first, bytes, around.link) else {
             return Some(first);
@@ -89,13 +95,11 @@ impl Drain {
         let appended = self.append_if_room(&append, around, round);
         self.bundler.joined = joined;
         match appended {
-            Ok(()) => {
-                self.bundler.limit = MOST_BYTES.min(self.bundler.limit + GROWTH);
-                self.accept_all(bundle, around);
-            }
+            Ok(()) => self.accept_all(bundle, around),
             Err(refused) => {
-                if refused.is_some() {
-                    self.bundler.limit /= 2;
+                // A pause in the middle says nothing about room.
+                if refused.is_some() && !around.link.paused.load(Ordering::Acquire) {
+                    self.bundler.limit = LEAST_BYTES.max(self.bundler.limit / 2);
                 }
                 for batch in bundle {
                     match self.aside.get_mut(&batch.container) {

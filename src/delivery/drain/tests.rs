@@ -1205,6 +1205,28 @@ fn a_host_with_room_for_little_is_offered_small_bundles_that_it_seldom_refuses()
 }
 
 #[test]
+fn after_many_refusals_a_host_with_room_is_offered_bundles_again() {
+    let mut bench = Bench::new();
+    let host = choosy(|_, texts, _| texts.len() > 1);
+    let push_all = |bench: &mut Bench| {
+        for container in 1..=20 {
+            bench.push(container, "all", &["one"]);
+        }
+    };
+    for _ in 0..20 {
+        push_all(&mut bench);
+        bench.turn(&host);
+        assert!(!bench.drain.aside.is_empty(), "a bundle was refused");
+        bench.turn(&host);
+        assert!(bench.is_drained());
+    }
+    let host = choosy(|_, _, _| false);
+    push_all(&mut bench);
+    bench.turn(&host);
+    assert_eq!(*host.offers.lock().unwrap(), 1);
+}
+
+#[test]
 fn a_bundle_waits_for_a_host_that_holds_much() {
     let mut bench = Bench::new();
     let host = choosy(|_, _, _| false);

@@ -67,10 +67,14 @@ impl Limit {
         }
     }
 
+    /// Number of inputs that share it.
+    fn sharing(&self) -> usize {
+        self.share.as_ref().map_or(1, Share::parts)
+    }
+
     /// The part of it that this input has now.
     fn own(&self) -> OpenFilesLimit {
-        let parts = self.share.as_ref().map_or(1, Share::parts);
-        self.limit.divided_by(parts)
+        self.limit.divided_by(self.sharing())
     }
 
     fn is_exceeded(&self, now: Instant) -> bool {
@@ -81,6 +85,11 @@ impl Limit {
 }
 
 impl Fleet {
+    /// Number of inputs that share what the process may open.
+    pub fn sharing(&self) -> usize {
+        self.limit.sharing()
+    }
+
     /// When the next attempt to put logs to rest is due, if one is.
     pub fn next_rest(&self) -> Option<Instant> {
         self.limit.tried.map(|(_, until)| until)

@@ -5,7 +5,7 @@ use crate::telemetry::build_info;
 use crate::telemetry::metrics::figures::FIGURES;
 use crate::telemetry::metrics::latency::BOUNDS;
 use crate::telemetry::metrics::{
-    Count, Family, Kind, Reading, Sample, Shown, SourceKind, Sources, Unread, Value,
+    Count, Family, Kind, Labels, Reading, Sample, Shown, SourceKind, Sources, Unread, Value,
 };
 
 /// A metric of the instance.
@@ -94,7 +94,7 @@ static INSTANCE: [InstanceMetric; 20] = [
         },
         samples: |_| {
             let labels = [build_info::VERSION, build_info::COMMIT, build_info::abi()];
-            vec![Sample { labels: labels.map(str::to_owned).to_vec(), value: Value::Number(1.0) }]
+            vec![Sample { labels: Labels::new(labels), value: Value::Number(1.0) }]
         },
     },
     InstanceMetric {
@@ -157,7 +157,7 @@ static INSTANCE: [InstanceMetric; 20] = [
             help: "Age of a batch's first record when Fluent Bit accepted it.",
             labels: &[],
         },
-        samples: |sources| vec![Sample { labels: Vec::new(), value: sources.latency.value() }],
+        samples: |sources| vec![Sample { labels: Labels::default(), value: sources.latency.value() }],
     },
 ];
 
@@ -181,7 +181,7 @@ const fn counter(name: &'static str, help: &'static str) -> Family {
 
 fn labelled(label: &str, value: f64) -> Sample {
     Sample {
-        labels: vec![label.to_owned()],
+        labels: Labels::new([label]),
         value: Value::Number(value),
     }
 }
@@ -192,7 +192,7 @@ fn flag(label: &str, is_so: bool) -> Sample {
 
 fn number(value: f64) -> Vec<Sample> {
     vec![Sample {
-        labels: Vec::new(),
+        labels: Labels::default(),
         value: Value::Number(value),
     }]
 }
@@ -233,7 +233,7 @@ pub(crate) fn read_containers(shown: &[Shown]) -> Vec<Reading> {
     let read = |index: usize, family: &'static Family| {
         let sample = |shown: &Shown| {
             let value = (*shown.values.get(index)?)?;
-            let labels = shown.labels.to_vec();
+            let labels = shown.labels.clone();
             let value = Value::Number(value);
             Some(Sample { labels, value })
         };

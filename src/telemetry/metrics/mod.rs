@@ -8,6 +8,7 @@ mod buffered;
 mod families;
 mod figures;
 mod health;
+mod labels;
 mod latency;
 mod series;
 mod survey;
@@ -17,6 +18,7 @@ mod unread;
 pub use crate::telemetry::metrics::buffered::Buffered;
 pub use crate::telemetry::metrics::families::{all_families, read_instance};
 pub use crate::telemetry::metrics::health::Health;
+pub use crate::telemetry::metrics::labels::Labels;
 pub use crate::telemetry::metrics::latency::Latency;
 pub use crate::telemetry::metrics::series::{ContainerSeries, Shown};
 pub use crate::telemetry::metrics::survey::{SourceKind, Survey};
@@ -69,7 +71,7 @@ pub enum Value {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
     /// One value per label of the family.
-    pub labels: Vec<String>,
+    pub labels: Labels,
     /// The current value.
     pub value: Value,
 }

@@ -26,6 +26,7 @@ use crate::format::position::Timestamp;
 use crate::runtime::id::ContainerId;
 use crate::telemetry::account::{About, Account};
 use crate::telemetry::metrics::figures::{values, Values, USUAL};
+use crate::telemetry::metrics::Labels;
 use crate::telemetry::throttle::Once;
 
 /// Number of containers that ever get series, as a multiple of those that may have them at a
@@ -54,9 +55,6 @@ pub struct Shown {
     /// Whether these are the last values: the container is gone or was renamed.
     pub has_ended: bool,
 }
-
-/// Shared by all series of a container.
-type Labels = Arc<[String]>;
 
 /// The series of one container.
 #[derive(Debug)]
@@ -96,7 +94,7 @@ impl Series {
             }
         }
         Shown {
-            labels: Arc::clone(&self.labels),
+            labels: self.labels.clone(),
             values: changed,
             has_ended,
         }
@@ -191,13 +189,13 @@ impl ContainerSeries {
             if self.live.len() >= room || (is_whole && !has_settled) {
                 continue;
             }
-            let labels: Labels = labels_of(account).into();
+            let labels = labels_of(account);
             let is_new = !self.made.contains(&labels);
             if is_new && self.made.len() >= most.saturating_mul(TURNOVER) {
                 self.is_exhausted = true;
                 continue;
             }
-            self.made.insert(Arc::clone(&labels));
+            self.made.insert(labels.clone());
             // What the host has of a container that was there before is not known any more.
             let published = if is_new { None } else { Some(f64::NAN) };
             let series = Series {
@@ -226,7 +224,7 @@ impl ContainerSeries {
 }
 
 /// The values of `CONTAINER_LABELS`. The id, the last one, is empty while it is unknown.
-fn labels_of(account: &Account) -> Vec<String> {
+fn labels_of(account: &Account) -> Labels {
     let About {
         namespace,
         pod,
@@ -234,17 +232,18 @@ fn labels_of(account: &Account) -> Vec<String> {
         image,
     } = account.about();
     let id = account.known_short_id().unwrap_or_default();
-    vec![account.name(), namespace, pod, container, image, id]
+    Labels::new([account.name(), namespace, pod, container, image, id])
 }
 
 /// Whether a series goes on under its labels. A container of a pod has another id in each run, but
 /// one account over all of them: with a series for each run, sums would count it twice, and a
 /// container that restarts all the time would use up the budget. For the same reason, what is known
 /// of it besides its name and its id stays as it is when the series begins.
-fn still_fit(labels: &[String], account: &Account) -> bool {
-    let id = account.known_short_id().unwrap_or_default();
-    let has_id = |had: &String| *had == id || !had.is_empty();
-    labels.first() == Some(&account.name()) && labels.last().is_some_and(has_id)
+fn still_fit(labels: &Labels, account: &Account) -> bool {
+    let now = Labels::new([account.name(), account.known_short_id().unwrap_or_default()]);
+    let had_id = labels.values().next_back().is_some_and(|id| !id.is_empty());
+    let is_same_id = had_id || labels.values().next_back() == now.values().next_back();
+    labels.values().next() == now.values().next() && is_same_id
 }
 
 #[cfg(test)]
@@ -270,11 +269,18 @@ mod tests {
         (now, Timestamp::default())
     }
 
+    fn texts(labels: &Labels) -> Vec<String> {
+        let values = labels.values();
+        values
+            .map(|value| value.to_str().unwrap().to_owned())
+            .collect()
+    }
+
     fn names(shown: &[Shown], has_ended: bool) -> Vec<String> {
         let mut names: Vec<String> = shown
             .iter()
             .filter(|one| one.has_ended == has_ended)
-            .map(|one| one.labels[0].clone())
+            .filter_map(|one| texts(&one.labels).into_iter().next())
             .collect();
         names.sort();
         names
@@ -320,7 +326,7 @@ mod tests {
             account.set_names("shop/web-1/app", id);
             let shown = series.show(accounts.all(), 3, at(now));
             let live = shown.into_iter().filter(|one| !one.has_ended);
-            live.filter_map(|one| one.labels.last().cloned())
+            live.filter_map(|one| texts(&one.labels).pop())
                 .collect::<Vec<_>>()
         };
         assert_eq!(labels(None), [""]);
@@ -357,7 +363,7 @@ mod tests {
         };
         let _held = [described(1, &docker), described(2, &of_pod)];
         let shown = series.show(accounts.all(), 9, at(Instant::now()));
-        let mut labels: Vec<Vec<String>> = shown.iter().map(|one| one.labels.to_vec()).collect();
+        let mut labels: Vec<_> = shown.iter().map(|one| texts(&one.labels)).collect();
         labels.sort();
         assert_eq!(
             labels,

@@ -15,7 +15,7 @@ use fluent_bit_container_logs::ffi::journal::library;
 use fluent_bit_container_logs::plugin::{Plugin, StartError};
 use fluent_bit_container_logs::telemetry::account::{Account, Figures, Held};
 use fluent_bit_container_logs::telemetry::event::Level;
-use fluent_bit_container_logs::telemetry::metrics::{Reading, Value};
+use fluent_bit_container_logs::telemetry::metrics::{Labels, Reading, Value};
 use rustix::event::{poll, PollFd, PollFlags};
 
 use super::docker_root::{DockerRoot, LogWriter};
@@ -72,11 +72,19 @@ impl Host for Kept {
         for Reading { family, samples } in readings {
             let series = metrics.entry(family.name).or_default();
             series.extend(samples.iter().filter_map(|sample| match sample.value {
-                Value::Number(number) => Some((sample.labels.clone(), number)),
+                Value::Number(number) => Some((texts(&sample.labels), number)),
                 Value::Distribution { .. } => None,
             }));
         }
     }
+}
+
+/// The values of a series' labels.
+pub fn texts(labels: &Labels) -> Vec<String> {
+    let values = labels.values();
+    values
+        .map(|value| value.to_string_lossy().into_owned())
+        .collect()
 }
 
 /// A running instance and the thread that plays its host.
