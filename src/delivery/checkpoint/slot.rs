@@ -70,39 +70,55 @@ pub enum SlotState {
 
 /// Encodes one copy.
 pub fn encode(copy: &SlotCopy) -> [u8; COPY] {
-    let mut bytes = Vec::with_capacity(COPY);
-    bytes.extend_from_slice(&[0; 8]);
-    bytes.extend_from_slice(&copy.sequence.to_le_bytes());
-    bytes.extend_from_slice(copy.id.bytes());
+    let mut fields = Filled {
+        bytes: [0; COPY],
+        length: 0,
+    };
+    // In the place of the hash.
+    fields.put([0; 8]);
+    fields.put(copy.sequence.to_le_bytes());
+    fields.put(*copy.id.bytes());
     for checkpoint in &copy.saved {
-        bytes.extend_from_slice(&checkpoint.fingerprint.hash.to_le_bytes());
-        bytes.extend_from_slice(&checkpoint.fingerprint.length.to_le_bytes());
-        bytes.extend_from_slice(&checkpoint.marker.length.to_le_bytes());
-        bytes.extend_from_slice(&checkpoint.marker.hash.to_le_bytes());
-        bytes.extend_from_slice(&checkpoint.offset.to_le_bytes());
-        bytes.extend_from_slice(&checkpoint.inode.to_le_bytes());
-        bytes.extend_from_slice(&checkpoint.birth.to_le_bytes());
-        bytes.extend_from_slice(&checkpoint.cursor.time.seconds.to_le_bytes());
-        bytes.extend_from_slice(&checkpoint.cursor.time.nanos.to_le_bytes());
-        bytes.extend_from_slice(&checkpoint.cursor.count.to_le_bytes());
-        bytes.extend_from_slice(&u32::from(checkpoint.is_by_time).to_le_bytes());
-        bytes.extend_from_slice(&u32::from(checkpoint.is_mid_line).to_le_bytes());
+        fields.put(checkpoint.fingerprint.hash.to_le_bytes());
+        fields.put(checkpoint.fingerprint.length.to_le_bytes());
+        fields.put(checkpoint.marker.length.to_le_bytes());
+        fields.put(checkpoint.marker.hash.to_le_bytes());
+        fields.put(checkpoint.offset.to_le_bytes());
+        fields.put(checkpoint.inode.to_le_bytes());
+        fields.put(checkpoint.birth.to_le_bytes());
+        fields.put(checkpoint.cursor.time.seconds.to_le_bytes());
+        fields.put(checkpoint.cursor.time.nanos.to_le_bytes());
+        fields.put(checkpoint.cursor.count.to_le_bytes());
+        fields.put(u32::from(checkpoint.is_by_time).to_le_bytes());
+        fields.put(u32::from(checkpoint.is_mid_line).to_le_bytes());
     }
-    bytes.extend_from_slice(&copy.gone.unwrap_or(0).to_le_bytes());
+    fields.put(copy.gone.unwrap_or(0).to_le_bytes());
     let places = copy.saved.map(|checkpoint| checkpoint.journal);
     let newest = places.into_iter().max_by_key(|place| place.received);
     let sequence = newest.map_or(0, |place| place.sequence);
-    bytes.extend_from_slice(&sequence.to_le_bytes());
+    fields.put(sequence.to_le_bytes());
     for place in places {
         let number = (place.sequence == sequence).then_some(place.number);
-        bytes.extend_from_slice(&number.unwrap_or(0).to_le_bytes());
-        bytes.extend_from_slice(&place.received.to_le_bytes());
+        fields.put(number.unwrap_or(0).to_le_bytes());
+        fields.put(place.received.to_le_bytes());
     }
-    let mut encoded = [0; COPY];
-    encoded[..bytes.len()].copy_from_slice(&bytes);
+    let mut encoded = fields.bytes;
     let hash = xxh3_64(&encoded[8..]);
     encoded[..8].copy_from_slice(&hash.to_le_bytes());
     encoded
+}
+
+/// A copy that is being encoded; what is not filled is zero.
+struct Filled {
+    bytes: [u8; COPY],
+    length: usize,
+}
+
+impl Filled {
+    fn put<const N: usize>(&mut self, field: [u8; N]) {
+        self.bytes[self.length..self.length + N].copy_from_slice(&field);
+        self.length += N;
+    }
 }
 
 fn decode_copy(bytes: &[u8]) -> Option<SlotCopy> {

@@ -291,7 +291,8 @@ impl CheckpointStore {
     /// write also writes everything that is missing in the file. Returns whether anything was
     /// written.
     pub fn write_advanced(&mut self) -> io::Result<bool> {
-        let slots = std::mem::take(&mut self.unwritten);
+        let mut slots = std::mem::take(&mut self.unwritten);
+        slots.sort_unstable();
         let mut result = self.write_slots(&slots);
         if result.is_err() {
             // One page of a disk that cannot be written must not keep other positions from it.
@@ -308,7 +309,7 @@ impl CheckpointStore {
         result.map(|()| !slots.is_empty() && self.file.is_some())
     }
 
-    /// Writes the entries in these slots.
+    /// Writes the entries in these slots, which are in order.
     fn write_slots(&mut self, slots: &[usize]) -> io::Result<()> {
         if let Some(file) = &self.file {
             let mut writes = Vec::with_capacity(slots.len());
@@ -317,7 +318,7 @@ impl CheckpointStore {
                     put_writes(*slot, entry, &mut writes);
                 }
             }
-            slot_writes::write(file, &mut writes, &mut self.span)?;
+            slot_writes::write(file, &writes, &mut self.span)?;
         }
         for slot in slots {
             if let Some(entry) = self.entries.at_mut(*slot) {
@@ -354,22 +355,23 @@ impl CheckpointStore {
                 freed.extend(self.entries.remove(&id));
             }
         }
-        has_written |= self.clear(&freed)?;
+        has_written |= self.clear(&mut freed)?;
         self.entries.shrink();
         Ok(has_written)
     }
 
     /// Writes zeros into these slots. Returns whether there were any.
-    fn clear(&mut self, slots: &[usize]) -> io::Result<bool> {
+    fn clear(&mut self, slots: &mut [usize]) -> io::Result<bool> {
         let Some(file) = self.file.as_ref().filter(|_| !slots.is_empty()) else {
             return Ok(false);
         };
         self.unwritten
             .retain(|slot| self.entries.at(*slot).is_some());
+        slots.sort_unstable();
         // Not all at once: a hundred thousand containers may go together.
         for slots in slots.chunks(SLOTS_AT_ONCE) {
             let zeros = slots.iter().flat_map(|slot| whole_slot(*slot, [0; COPY]));
-            slot_writes::write(file, &mut zeros.collect::<Vec<_>>(), &mut self.span)?;
+            slot_writes::write(file, &zeros.collect::<Vec<_>>(), &mut self.span)?;
         }
         Ok(true)
     }
