@@ -140,9 +140,11 @@ impl Lanes {
         }
     }
 
-    /// Takes the next small batch, unless it is a large one's turn or not a wanted one.
+    /// Takes the next small batch, unless it is a large one's turn, which is left to it, or not a
+    /// wanted one.
     fn pop_small_if(&mut self, is_wanted: impl FnOnce(&Batch) -> bool) -> Option<Batch> {
-        if !self.express.front().is_some_and(is_wanted) {
+        let may_pass = self.passing < MOST_PASSING;
+        if !may_pass || !self.express.front().is_some_and(is_wanted) {
             return None;
         }
         self.pop_small()
@@ -417,5 +419,17 @@ mod tests {
         }
         let turn = drained(&queue).iter().position(|(digit, _)| digit == "a");
         assert_eq!(turn, Some(MOST_PASSING.div_ceil(small)));
+    }
+
+    #[test]
+    fn a_look_for_one_more_small_batch_takes_no_turn_from_a_flood() {
+        let queue = Queue::new(usize::MAX);
+        queue.push(batch_of("a", BULK_BYTES));
+        let small = BULK_BYTES - 1;
+        for _ in 0..2 * MOST_PASSING / small {
+            queue.push(batch_of("b", small));
+        }
+        while queue.pop_small_if(|_| true).is_some() {}
+        assert_eq!(queue.pop().unwrap().bytes.len(), BULK_BYTES);
     }
 }

@@ -11,9 +11,10 @@ use crate::delivery::queue::Batch;
 
 /// Bytes of a bundle at most.
 const MOST_BYTES: usize = 64 * 1024;
-/// Bytes by which the limit grows again with each accepted bundle after a refusal has halved it: a
-/// host that never has room for more refuses few.
-const GROWTH: usize = 64;
+/// After a refusal has halved the limit, it grows again by this part of what the host accepts, and
+/// of the limit at most: a host that never has room for more refuses few. What goes alone counts,
+/// or a limit too low for a bundle would never grow again.
+const GROWTH_PART: usize = 64;
 /// Batches of a bundle at most.
 const MOST_BATCHES: usize = 256;
 
@@ -45,6 +46,12 @@ impl Bundler {
             is_alike && bytes + next.bytes.len() <= self.limit
         };
         link.queue.pop_small_if(goes_along)
+    }
+
+    /// The host accepted an append of this many bytes.
+    pub fn accepted(&mut self, bytes: usize) {
+        let growth = 1 + bytes.min(self.limit) / GROWTH_PART;
+        self.limit = MOST_BYTES.min(self.limit + growth);
     }
 }
 
@@ -89,10 +96,7 @@ impl Drain {
         let appended = self.append_if_room(&append, around, round);
         self.bundler.joined = joined;
         match appended {
-            Ok(()) => {
-                self.bundler.limit = MOST_BYTES.min(self.bundler.limit + GROWTH);
-                self.accept_all(bundle, around);
-            }
+            Ok(()) => self.accept_all(bundle, around),
             Err(refused) => {
                 if refused.is_some() {
                     self.bundler.limit /= 2;
