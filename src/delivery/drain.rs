@@ -46,6 +46,7 @@ pub(crate) const DRAIN_BYTES: usize = 4 << 20;
 /// Maximum refusals per call, counted separately for batches that were refused before and for
 /// the others. Each one costs the host a log line and a file.
 const MOST_REFUSALS: usize = 4;
+
 /// What [`Drain`] needs from the instance.
 #[derive(Clone, Copy)]
 pub(crate) struct Around<'a> {

@@ -53,6 +53,16 @@ fn is_said_once(host: &mut PlayingHost, part: &str) {
     );
 }
 
+/// How often the slots of a `DB` were written: each of their copies has a number.
+fn writes_of_slots(db: &Path) -> u64 {
+    let file = std::fs::read(db).expect("the checkpoint");
+    let number = |copy: &[u8]| u64::from_le_bytes(copy[8..16].try_into().expect("eight bytes"));
+    let slots = file[4096..].chunks_exact(512);
+    slots
+        .map(|slot| number(slot).max(number(&slot[256..])))
+        .sum()
+}
+
 /// The disk is full when a ninth container comes: eight entries fit into a page.
 #[test]
 fn a_full_disk_is_said_once_and_positions_are_written_when_there_is_space() {
@@ -93,18 +103,27 @@ fn a_full_disk_is_said_once_and_positions_are_written_when_there_is_space() {
     is_said_once(&mut host, "No space left on device");
 
     let seen_by_the_host = PathBuf::from(format!("/proc/{}/root{}", host.pid(), disk.display()));
+    // Positions that have room are still written anew with each append.
+    let db = seen_by_the_host.join("positions.db");
+    let before = writes_of_slots(&db);
+    for appends in 1..=3 {
+        write(&mut logs[0], appends..appends + 1);
+        host.run_until(208 + appends);
+        assert_eq!(writes_of_slots(&db), before + appends as u64);
+    }
     std::fs::remove_file(seen_by_the_host.join("filler")).expect("space is made");
     write(&mut ninth, 200..300);
-    host.run_until(308);
+    host.run_until(311);
     is_said_once(&mut host, "can be written again");
     host.ok("reload");
     write(&mut ninth, 300..400);
-    host.run_until(408);
+    host.run_until(411);
     host.run(50);
     let exit = host.exit();
     exit.assert_clean();
     let mut expected = lines(0..400);
     expected.extend(vec!["line 0".to_owned(); 8]);
+    expected.extend(lines(1..4));
     let mut texts = texts_of(&exit.frames, "a");
     texts.sort_unstable();
     expected.sort_unstable();

@@ -9,13 +9,13 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use crate::delivery::checkpoint::db_file;
-use crate::delivery::checkpoint::slot::COPY;
+use crate::delivery::checkpoint::slot::{COPY, SLOT};
 
-/// Copies at most this many bytes apart go in one call. Reading and writing back as many costs less
-/// than another call.
-const NEAR: u64 = 4096;
-/// Bytes written in one call at most.
-const LONGEST: u64 = 64 * 1024;
+/// Slots at most this many apart go in one call. Reading and writing back what lies between costs
+/// less than another call.
+const NEAR: usize = 4096 / SLOT;
+/// Slots covered by one call at most.
+const LONGEST: usize = 64 * 1024 / SLOT;
 
 /// One copy to write.
 #[derive(Debug)]
@@ -32,40 +32,37 @@ impl SlotWrite {
     }
 }
 
-/// Writes all of them, which are in the order of their offsets. After an error, any part of them may
-/// have been written. `span` is memory to use again.
-pub(super) fn write(file: &File, writes: &[SlotWrite], span: &mut Vec<u8>) -> io::Result<()> {
-    debug_assert!(writes.is_sorted_by_key(|write| write.offset));
-    let mut rest = writes;
-    while let Some(first) = rest.first() {
-        let mut end = first.end();
-        let is_near = |write: &&SlotWrite| {
-            let goes_along = write.offset <= end + NEAR && write.end() - first.offset <= LONGEST;
-            end = write.end();
-            goes_along
-        };
-        let (near, others) = rest.split_at(1 + rest[1..].iter().take_while(is_near).count());
-        write_near(file, near, span)?;
+/// Divides slots, which are in order, into those that go in one call.
+pub(super) fn near_groups(slots: &[usize]) -> impl Iterator<Item = &[usize]> {
+    let mut rest = slots;
+    std::iter::from_fn(move || {
+        let first = rest.first()?;
+        let is_near = |pair: &&[usize]| pair[1] - pair[0] <= NEAR && pair[1] - first < LONGEST;
+        let (near, others) = rest.split_at(1 + rest.windows(2).take_while(is_near).count());
         rest = others;
-    }
-    Ok(())
+        Some(near)
+    })
 }
 
-fn write_near(file: &File, writes: &[SlotWrite], span: &mut Vec<u8>) -> io::Result<()> {
+/// Writes copies that go in one call. After an error, any part of them may have been written.
+/// `span` is memory to use again.
+pub(super) fn write(file: &File, writes: &mut [SlotWrite], span: &mut Vec<u8>) -> io::Result<()> {
+    writes.sort_unstable_by_key(|write| write.offset);
     let [first, .., last] = writes else {
         return writes
             .iter()
             .try_for_each(|write| file.write_all_at(&write.bytes, write.offset));
     };
-    span.resize((last.end() - first.offset) as usize, 0);
-    let filled = db_file::read_at(file, span, first.offset)?;
+    let begin = first.offset;
+    span.resize((last.end() - begin) as usize, 0);
+    let filled = db_file::read_at(file, span, begin)?;
     // Beyond the end of the file are slots that were never used.
     span[filled..].fill(0);
     for write in writes {
-        let at = (write.offset - first.offset) as usize;
+        let at = (write.offset - begin) as usize;
         span[at..at + COPY].copy_from_slice(&write.bytes);
     }
-    file.write_all_at(span, first.offset)
+    file.write_all_at(span, begin)
 }
 
 #[cfg(test)]
@@ -102,17 +99,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_far_apart_and_what_is_too_much_at_once_is_written_all_the_same() {
-        let far = NEAR as usize + 257;
-        let content = written(2 * far, &[0, far as u64]);
-        let between = (250, far - 256);
-        assert_eq!(runs(&content), [(1, 256), between, (2, 256), between]);
-        let slots: Vec<u64> = (0..200).map(|slot| slot * 512).collect();
-        let content = written(200 * 512, &slots);
-        for (slot, bytes) in content.chunks(512).enumerate() {
-            let expected = [((slot + 1) as u8, 256), (250, 256)];
-            assert_eq!(runs(bytes), expected, "slot {slot}");
-        }
+    fn what_is_far_apart_and_what_is_too_much_at_once_goes_in_further_calls() {
+        let groups = |slots: &[usize]| near_groups(slots).map(<[_]>::to_vec).collect::<Vec<_>>();
+        assert_eq!(groups(&[]), [[0; 0]; 0]);
+        assert_eq!(groups(&[3]), [[3]]);
+        let far = 1 + NEAR + 1;
+        assert_eq!(
+            groups(&[0, 1, far, far + NEAR]),
+            [[0, 1], [far, far + NEAR]]
+        );
+        let many: Vec<usize> = (7..7 + LONGEST + 2).collect();
+        assert_eq!(groups(&many), [&many[..LONGEST], &many[LONGEST..]]);
     }
 
     #[test]

@@ -21,18 +21,17 @@ use crate::delivery::checkpoint::entries::{put_writes, slot_offset, whole_slot, 
 use crate::delivery::checkpoint::header::{self, HEADER_USED};
 use crate::delivery::checkpoint::removal::{instant_of, FORGET_AFTER};
 use crate::delivery::checkpoint::slot::{SlotState, COPY, SLOT};
-use crate::delivery::checkpoint::{
-    db_file, slot, slot_writes, Advance, ContainerCheckpoint, FirstStart,
-};
+use crate::delivery::checkpoint::slot_writes::{self, near_groups};
+use crate::delivery::checkpoint::{db_file, slot, Advance, ContainerCheckpoint, FirstStart};
 use crate::format::position::Timestamp;
 use crate::runtime::id::ContainerId;
 use crate::telemetry::account::wall_clock;
 
 /// Number of slots read or cleared at once.
 const SLOTS_AT_ONCE: usize = 128;
-/// Number of entries tried one by one after a write of several has failed: as many as an append has
-/// batches. The others are tried with a later write.
-const MOST_ALONE: usize = 256;
+/// Entries of one acknowledgement that may fail before the others are not tried: a disk on which
+/// everything fails may take long to say so.
+const MOST_FAILURES: usize = 4;
 
 /// An opened checkpoint, and what was found.
 #[derive(Debug)]
@@ -287,30 +286,37 @@ impl CheckpointStore {
         &entry.saved
     }
 
-    /// Writes what was advanced. After an error it is kept in memory, and the next successful
-    /// write also writes everything that is missing in the file. Returns whether anything was
-    /// written.
+    /// Writes what was advanced. What cannot be written is kept in memory and tried again with
+    /// every later write, and keeps no other from being written unless many fail. Returns whether
+    /// anything was to be written.
     pub fn write_advanced(&mut self) -> io::Result<bool> {
         let mut slots = std::mem::take(&mut self.unwritten);
         slots.sort_unstable();
-        let mut result = self.write_slots(&slots);
-        if result.is_err() {
-            // One page of a disk that cannot be written must not keep other positions from it.
-            let (later, now) = slots.split_at(slots.len().saturating_sub(MOST_ALONE));
-            result = Ok(());
-            for slot in now {
-                if let Err(error) = self.write_slots(std::slice::from_ref(slot)) {
-                    self.unwritten.push(*slot);
+        let has_any = !slots.is_empty() && self.file.is_some();
+        let (mut failures, mut result) = (0, Ok(has_any));
+        'groups: for near in near_groups(&slots) {
+            if self.write_near(near).is_ok() {
+                continue;
+            }
+            // It may be one of them that cannot be written.
+            for alone in near.chunks(1) {
+                if let Err(error) = self.write_near(alone) {
                     result = Err(error);
+                    failures += 1;
+                }
+                if failures == MOST_FAILURES {
+                    break 'groups;
                 }
             }
-            self.unwritten.extend(later);
         }
-        result.map(|()| !slots.is_empty() && self.file.is_some())
+        let is_unwritten = |slot: &usize| self.entries.at(*slot).is_some_and(|at| at.is_unwritten);
+        slots.retain(is_unwritten);
+        self.unwritten = slots;
+        result
     }
 
-    /// Writes the entries in these slots, which are in order.
-    fn write_slots(&mut self, slots: &[usize]) -> io::Result<()> {
+    /// Writes the entries of slots that go in one call.
+    fn write_near(&mut self, slots: &[usize]) -> io::Result<()> {
         if let Some(file) = &self.file {
             let mut writes = Vec::with_capacity(slots.len());
             for slot in slots {
@@ -334,14 +340,14 @@ impl CheckpointStore {
     /// Marks a container as removed; its entry is deleted `FORGET_AFTER` later, by a later
     /// call. Returns whether anything was written.
     pub fn forget(&mut self, id: &ContainerId, now: Instant) -> io::Result<bool> {
-        let mut has_written = false;
+        let mut written = Ok(false);
         let known = self.entries.get_mut(id);
         if let Some((slot, entry)) = known.filter(|(_, entry)| entry.gone_since.is_none()) {
             entry.gone_since = Some(now);
             self.gone.push_back((now, *id));
             entry.mark_unwritten(slot, &mut self.unwritten);
             // The next start knows then that nothing of it is missing.
-            has_written = self.write_advanced()?;
+            written = self.write_advanced();
         }
         let mut freed = Vec::new();
         while let Some((since, id)) = self.gone.front().copied() {
@@ -355,9 +361,9 @@ impl CheckpointStore {
                 freed.extend(self.entries.remove(&id));
             }
         }
-        has_written |= self.clear(&mut freed)?;
+        let cleared = self.clear(&mut freed);
         self.entries.shrink();
-        Ok(has_written)
+        Ok(written? | cleared?)
     }
 
     /// Writes zeros into these slots. Returns whether there were any.
@@ -368,10 +374,9 @@ impl CheckpointStore {
         self.unwritten
             .retain(|slot| self.entries.at(*slot).is_some());
         slots.sort_unstable();
-        // Not all at once: a hundred thousand containers may go together.
-        for slots in slots.chunks(SLOTS_AT_ONCE) {
-            let zeros = slots.iter().flat_map(|slot| whole_slot(*slot, [0; COPY]));
-            slot_writes::write(file, &zeros.collect::<Vec<_>>(), &mut self.span)?;
+        for near in near_groups(slots) {
+            let zeros = near.iter().flat_map(|slot| whole_slot(*slot, [0; COPY]));
+            slot_writes::write(file, &mut zeros.collect::<Vec<_>>(), &mut self.span)?;
         }
         Ok(true)
     }

@@ -78,6 +78,7 @@ impl Drain {
         }
         self.taken += 1;
         self.hold_back.appended(bytes.len());
+        self.bundler.accepted(bytes.len());
         for aside in self.aside.values_mut() {
             aside.others_took(tag, bytes.len(), self.rounds);
         }

@@ -13,12 +13,10 @@ use crate::delivery::queue::Batch;
 
 /// Bytes of a bundle at most.
 const MOST_BYTES: usize = 64 * 1024;
-/// A refusal halves the limit, but not below this, which is room for a line of each of several
-/// containers.
-const LEAST_BYTES: usize = 4096;
-/// Bytes by which the limit grows again with each batch that is offered: a host that never has room
-/// for more refuses few bundles.
-const GROWTH: usize = 64;
+/// After a refusal has halved the limit, it grows again by this part of what the host accepts, and
+/// of the limit at most: a host that never has room for more refuses few. What goes alone counts,
+/// or a limit too low for a bundle would never grow again.
+const GROWTH_PART: usize = 64;
 /// Batches of a bundle at most.
 const MOST_BATCHES: usize = 256;
 
@@ -50,6 +48,12 @@ impl Bundler {
             is_alike && bytes + next.bytes.len() <= self.limit
         };
         link.queue.pop_small_if(goes_along)
+    }
+
+    /// The host accepted an append of this many bytes.
+    pub fn accepted(&mut self, bytes: usize) {
+        let growth = 1 + bytes.min(self.limit) / GROWTH_PART;
+        self.limit = MOST_BYTES.min(self.limit + growth);
     }
 }
 

@@ -520,36 +520,49 @@ fn each_change_says_whether_a_byte_was_written() {
         .unwrap());
 }
 
-/// The file cannot grow, as on a full disk: a new container has no slot, and the others go on.
+/// Random groups of positions, removals and returns, over reopened files: the file always has what
+/// was written last.
 #[test]
-fn one_that_cannot_be_written_keeps_no_other_from_the_file() {
+fn whatever_is_written_together_is_what_the_next_start_finds() {
+    use std::collections::HashMap;
     let (_dir, path) = db();
     let mut store = CheckpointStore::open(&path).unwrap().store;
-    for (container, offset) in [('a', 1), ('b', 2)] {
-        let advance = [Some(checkpoint(offset)), None];
-        store.advance(id(container), &advance).unwrap();
-    }
-    let full = File::from(memfd_create("db", MemfdFlags::ALLOW_SEALING).unwrap());
-    (&full).write_all(&std::fs::read(&path).unwrap()).unwrap();
-    fcntl_add_seals(&full, SealFlags::GROW).unwrap();
-    let mut store = CheckpointStore::load(full.try_clone().unwrap())
-        .unwrap()
-        .unwrap()
-        .store;
-    for (container, offset) in [('c', 3), ('a', 4), ('b', 5)] {
-        store.advance_unwritten(id(container), &[Some(checkpoint(offset)), None]);
-    }
-    assert!(store.write_advanced().is_err());
-    let read = || {
-        CheckpointStore::load(full.try_clone().unwrap())
-            .unwrap()
-            .unwrap()
-            .store
+    let mut expected: HashMap<ContainerId, u64> = HashMap::new();
+    let (mut random, mut now) = (1u64, Instant::now());
+    let mut below = |end: u64| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (random >> 33) % end
     };
-    let offset = |store: &CheckpointStore, container| Some(store.saved(&id(container))?[0].offset);
-    assert_eq!(
-        ['a', 'b', 'c'].map(|it| offset(&read(), it)),
-        [Some(4), Some(5), None]
-    );
-    assert_eq!(offset(&store, 'c'), Some(3), "in memory");
+    for round in 1..200 {
+        for _ in 0..below(300) {
+            let number = below(600) as u16;
+            let mut bytes = [0; 32];
+            bytes[..2].copy_from_slice(&number.to_be_bytes());
+            let id = ContainerId::from_bytes(bytes);
+            store.advance_unwritten(id, &[Some(checkpoint(round)), None]);
+            expected.insert(id, round);
+        }
+        store.write_advanced().unwrap();
+        for _ in 0..below(20) {
+            let gone = expected.keys().nth(below(100) as usize).copied();
+            if let Some(gone) = gone {
+                store.forget(&gone, now).unwrap();
+                expected.remove(&gone);
+            }
+        }
+        now += Duration::from_secs(below(300));
+        if below(20) == 0 {
+            drop(store);
+            store = CheckpointStore::open(&path).unwrap().store;
+            let offset = |id| store.saved(id).map(|saved| saved[0].offset);
+            for (id, round) in &expected {
+                assert_eq!(offset(id), Some(*round));
+            }
+            let mut containers = store.containers();
+            containers.retain(|id| !expected.contains_key(id));
+            assert_eq!(containers, []);
+        }
+    }
 }
