@@ -79,7 +79,7 @@ mod tests {
             bytes: [number; COPY],
         });
         let mut span = vec![77; 3];
-        write(&file, &writes.collect::<Vec<_>>(), &mut span).unwrap();
+        write(&file, &mut writes.collect::<Vec<_>>(), &mut span).unwrap();
         let mut content = vec![0; file.metadata().unwrap().len() as usize];
         file.read_exact_at(&mut content, 0).unwrap();
         content
@@ -93,9 +93,9 @@ mod tests {
 
     #[test]
     fn what_lies_between_stays_as_it_is() {
-        let near = written(4096, &[0, 1024, 2048]);
-        let between = [(250, 768), (2, 256), (250, 768), (3, 256), (250, 1792)];
-        assert_eq!(runs(&near), [&[(1, 256)], &between[..]].concat());
+        let near = written(4096, &[1024, 0, 2048]);
+        let between = [(250, 768), (1, 256), (250, 768), (3, 256), (250, 1792)];
+        assert_eq!(runs(&near), [&[(2, 256)], &between[..]].concat());
     }
 
     #[test]

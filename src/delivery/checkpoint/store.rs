@@ -324,7 +324,7 @@ impl CheckpointStore {
                     put_writes(*slot, entry, &mut writes);
                 }
             }
-            slot_writes::write(file, &writes, &mut self.span)?;
+            slot_writes::write(file, &mut writes, &mut self.span)?;
         }
         for slot in slots {
             if let Some(entry) = self.entries.at_mut(*slot) {

@@ -4,8 +4,6 @@
 //! Batches are bundled only while no container is set aside, so that what is known about a refusal
 //! is known about one container (see `retry`).
 
-use std::sync::atomic::Ordering;
-
 use crate::delivery::drain::append::{is_swollen, Append};
 use crate::delivery::drain::{Around, Drain, Round};
 use crate::delivery::link::Link;
@@ -69,7 +67,6 @@ impl Drain {
         if !self.aside.is_empty() || !self.parts.is_empty() {
             return Some(first);
         }
-        self.bundler.limit = MOST_BYTES.min(self.bundler.limit + GROWTH);
         let mut bytes = first.bytes.len();
         let Some(second) = self.bundler.next(&first, bytes, around.link) else {
             return Some(first);
@@ -101,9 +98,8 @@ impl Drain {
         match appended {
             Ok(()) => self.accept_all(bundle, around),
             Err(refused) => {
-                // A pause in the middle says nothing about room.
-                if refused.is_some() && !around.link.paused.load(Ordering::Acquire) {
-                    self.bundler.limit = LEAST_BYTES.max(self.bundler.limit / 2);
+                if refused.is_some() {
+                    self.bundler.limit /= 2;
                 }
                 for batch in bundle {
                     match self.aside.get_mut(&batch.container) {

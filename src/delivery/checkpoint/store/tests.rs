@@ -566,3 +566,37 @@ fn whatever_is_written_together_is_what_the_next_start_finds() {
         }
     }
 }
+
+/// The file cannot grow, as on a full disk: a new container has no slot, and the others go on.
+#[test]
+fn one_that_cannot_be_written_keeps_no_other_from_the_file() {
+    let (_dir, path) = db();
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    for (container, offset) in [('a', 1), ('b', 2)] {
+        let advance = [Some(checkpoint(offset)), None];
+        store.advance(id(container), &advance).unwrap();
+    }
+    let full = File::from(memfd_create("db", MemfdFlags::ALLOW_SEALING).unwrap());
+    (&full).write_all(&std::fs::read(&path).unwrap()).unwrap();
+    fcntl_add_seals(&full, SealFlags::GROW).unwrap();
+    let mut store = CheckpointStore::load(full.try_clone().unwrap())
+        .unwrap()
+        .unwrap()
+        .store;
+    for (container, offset) in [('c', 3), ('a', 4), ('b', 5)] {
+        store.advance_unwritten(id(container), &[Some(checkpoint(offset)), None]);
+    }
+    assert!(store.write_advanced().is_err());
+    let read = || {
+        CheckpointStore::load(full.try_clone().unwrap())
+            .unwrap()
+            .unwrap()
+            .store
+    };
+    let offset = |store: &CheckpointStore, container| Some(store.saved(&id(container))?[0].offset);
+    assert_eq!(
+        ['a', 'b', 'c'].map(|it| offset(&read(), it)),
+        [Some(4), Some(5), None]
+    );
+    assert_eq!(offset(&store, 'c'), Some(3), "in memory");
+}
