@@ -148,7 +148,7 @@ impl Format {
     }
 }
 
-/// One container with so many records.
+/// One container with `records` records.
 pub fn big_file(
     root: &Path,
     format: Format,

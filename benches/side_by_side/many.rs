@@ -19,7 +19,7 @@ const WARM_UP: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
     pub containers: usize,
-    /// So many of them write in turn; the others wrote a line before the host started.
+    /// The number of these that write in turn; the others wrote a line before the host started.
     pub talking: usize,
     /// Lines a second in all.
     pub rate: u64,
@@ -65,7 +65,7 @@ pub struct Live {
 }
 
 /// How long one load is measured.
-fn window() -> Result<Duration, Failure> {
+pub fn window() -> Result<Duration, Failure> {
     Ok(Duration::from_secs(number("WINDOW", 6)?))
 }
 

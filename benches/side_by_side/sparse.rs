@@ -88,7 +88,7 @@ pub fn idle(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A root with so many containers that have written a line.
+/// A root with `containers` containers that have written a line.
 pub fn quiet_root(lab: &Lab, containers: usize) -> Result<tempfile::TempDir, Failure> {
     let root = lab.folder()?;
     std::fs::create_dir_all(root.path().join(lab.format.folder()))?;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::host::{Lab, Setup};
-use crate::many::delay_text;
+use crate::many::{delay_text, window};
 use crate::probe::{Answer, Compared};
 use crate::table::Table;
 use crate::writers::{self, empty_logs, write_lines, Rotated};
@@ -105,7 +105,7 @@ fn run_rotation(
         let writer = scope.spawn(|| {
             write_lines(lab.format, &mut logs, 50_000, &stop).map_err(|error| error.to_string())
         });
-        std::thread::sleep(Duration::from_secs(number("WINDOW", 10)?));
+        std::thread::sleep(window()?);
         stop.store(true, Ordering::Relaxed);
         Ok(writer.join().map_err(|_| "the writer panicked")??)
     })?;
