@@ -139,9 +139,12 @@ fn joiner_four_pieces(bencher: Bencher<'_, '_>) {
         .bench_local(|| {
             let mut bytes = 0;
             for piece in &pieces {
-                joiner.push(black_box(piece), PIECE_BYTES, 1 << 20, &mut |line: Line<'_>| {
-                    bytes += line.text.len()
-                });
+                joiner.push(
+                    black_box(piece),
+                    PIECE_BYTES,
+                    1 << 20,
+                    &mut |line: Line<'_>| bytes += line.text.len(),
+                );
             }
             bytes
         });

@@ -281,14 +281,14 @@ impl Runtime for Cri {
             }) => format!("{container}_"),
             _ => String::new(),
         };
-        vec![LogFiles {
-            dir: found.dir.clone(),
-            prefix: Some(prefix.into()),
-            path: found.dir.clone(),
-            grace: REOPEN_GRACE,
-            rank: rank_by_run,
+        let dir = found.dir.clone();
+        vec![LogFiles::of_runs(
+            dir,
+            &prefix,
+            REOPEN_GRACE,
+            rank_by_run,
             run_of_renamed,
-        }]
+        )]
     }
 
     fn metadata(&self, found: &Found, run: u32) -> Result<ContainerMetadata, MetadataError> {

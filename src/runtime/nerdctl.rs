@@ -286,10 +286,8 @@ impl Runtime for Nerdctl {
             Some(path) => log_place::place(found, Path::new(path)),
             None => found.dir.join(format!("{}-json.log", found.runtime_id())),
         };
-        vec![LogFiles {
-            rank: rank_by_rising_number,
-            ..LogFiles::numbered(log).moved_from(&found.dir)
-        }]
+        let log = LogFiles::numbered(log).moved_from(&found.dir);
+        vec![log.ranked_by(rank_by_rising_number)]
     }
 
     fn metadata(&self, found: &Found, _run: u32) -> Result<ContainerMetadata, MetadataError> {
