@@ -3,17 +3,17 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::data::{big_file as write_big_file, compressed_files, Content, Format, Written};
+use crate::data::{compressed_files, write_big_file, Content, Format, Written};
 use crate::host::{Lab, Setup};
 use crate::one_file::METADATA_OFF;
 use crate::probe::Compared;
 use crate::runner::{compare, run_in_turns, Runner};
 use crate::table::{median, spread, Table};
-use crate::{number, Failure};
+use crate::{records, Failure};
 
 /// Half of the big file's: what is compared with takes long.
-fn records() -> Result<u64, Failure> {
-    Ok(number("BENCH_RECORDS", 4_000_000)? / 2)
+fn half_of_records() -> Result<u64, Failure> {
+    Ok(records()? / 2)
 }
 
 /// The filter with its root put in.
@@ -28,7 +28,7 @@ fn script(lab: &Lab, root: &Path) -> Result<PathBuf, Failure> {
 pub fn names(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     let folder = lab.folder()?;
     let root = folder.path();
-    let written = write_big_file(root, Format::JsonFile, Content::Plain, records()?)?;
+    let written = write_big_file(root, Format::JsonFile, Content::Plain, half_of_records()?)?;
     let script = script(lab, root)?;
     let expected = (&written.with_metadata, Compared::Fields);
     let mut runners = [
@@ -55,7 +55,7 @@ pub fn names(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
 pub fn merge(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     let folder = lab.folder()?;
     let root = folder.path();
-    let written = write_big_file(root, Format::JsonFile, Content::Objects, records()?)?;
+    let written = write_big_file(root, Format::JsonFile, Content::Objects, half_of_records()?)?;
     let ours = || lab.ours(root, &lab.fresh("merge.db")).with("merge_log=on");
     let mut runners = runners_of_content(lab, root, &written, &ours, || {
         lab.tail_docker(root)
@@ -75,7 +75,12 @@ pub fn merge(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
 pub fn multiline(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     let folder = lab.folder()?;
     let root = folder.path();
-    let written = write_big_file(root, Format::JsonFile, Content::Traces, records()? / 2)?;
+    let written = write_big_file(
+        root,
+        Format::JsonFile,
+        Content::Traces,
+        half_of_records()? / 2,
+    )?;
     let ours = || {
         lab.ours(root, &lab.fresh("multiline.db"))
             .with("multiline=java")
@@ -136,7 +141,7 @@ fn report_content(table: &mut Table, axis: &str, target: &str, runners: &[Runner
 
 /// The same lines as other drivers and runtimes write them.
 pub fn formats(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
-    let records = records()?;
+    let records = half_of_records()?;
     let folder = lab.folder()?;
     let [json, local, cri] = ["json", "local", "cri"].map(|name| folder.path().join(name));
     let write = |root: &Path, format| write_big_file(root, format, Content::Plain, records);
@@ -232,7 +237,7 @@ pub fn formats(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
 pub fn compressed(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     let folder = lab.folder()?;
     let [gz, plain] = ["gz", "plain"].map(|name| folder.path().join(name));
-    let records = records()? / 2;
+    let records = half_of_records()? / 2;
     let written = compressed_files(&gz, records)?;
     let of_plain = write_big_file(&plain, Format::JsonFile, Content::Plain, records)?;
     let described = (&written.with_metadata, Compared::All);

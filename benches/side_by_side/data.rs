@@ -149,7 +149,7 @@ impl Format {
 }
 
 /// One container with `records` records.
-pub fn big_file(
+pub fn write_big_file(
     root: &Path,
     format: Format,
     content: Content,
@@ -163,8 +163,8 @@ pub fn big_file(
     Ok(written)
 }
 
-/// Three compressed generations and a current one, as [`big_file`] would have them in one; plain
-/// bytes of the former.
+/// Three compressed generations and a current one, as [`write_big_file`] would have them in one;
+/// plain bytes of the former.
 pub fn compressed_files(root: &Path, records: u64) -> Result<Written, Failure> {
     let (format, content) = (Format::JsonFile, Content::Plain);
     let log = format.log(root, 0)?;

@@ -13,7 +13,7 @@ use crate::host::Lab;
 use crate::probe::{Answer, Compared};
 use crate::runner::{compare, run_in_turns, Runner};
 use crate::table::Table;
-use crate::{number, Failure};
+use crate::{records, Failure};
 
 /// The first argument of this program where it is the client.
 pub const CLIENT: &str = "--follow-log";
@@ -27,7 +27,7 @@ pub fn row(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     let root = folder.path();
     let id = container(root, 0, DRIVER)?.1;
     let (mut log, mut expected) = (Vec::new(), Answer::default());
-    for number in 0..number("BENCH_RECORDS", 4_000_000)? / 10 {
+    for number in 0..records()? / 10 {
         let (mut text, mut time, nanos) = (Vec::new(), Vec::new(), time_of(number));
         put_text(&mut text, number)?;
         put_time(&mut time, nanos)?;

@@ -16,7 +16,7 @@ use crate::many::measure_window;
 use crate::probe::{Answer, Compared};
 use crate::runner::{run_in_turns, Runner};
 use crate::table::{median, spread, Table};
-use crate::{number, Failure};
+use crate::{records, rounds, Failure};
 
 const AXIS: &str = "CPU, entries of systemd's journal, with metadata";
 const LIVE_AXIS: &str = "systemd's journal, 20 containers, 5000 lines/s";
@@ -97,7 +97,7 @@ fn catch_up(lab: &Lab, table: &mut Table, journald: &Journald) -> Result<(), Fai
     let root = lab.scratch.join("journaled");
     let id = container(&root, 0, "journald")?.1;
     // As many as journald keeps.
-    let records = number("BENCH_RECORDS", 4_000_000)? / 20;
+    let records = records()? / 20;
     let (mut writer, mut expected) = (journald.writer("dockerd", 0), Answer::default());
     let mut text = Vec::new();
     for number in 0..records {
@@ -140,7 +140,7 @@ fn catch_up(lab: &Lab, table: &mut Table, journald: &Journald) -> Result<(), Fai
 /// What comes while the host runs; the inputs take turns, over a journal of their own.
 fn live(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     let (mut mine, mut other) = (Vec::new(), Vec::new());
-    for _ in 0..number("ROUNDS", 3)? {
+    for _ in 0..rounds()? {
         for (cpus, is_ours) in [(&mut mine, true), (&mut other, false)] {
             cpus.push(run_live(lab, is_ours)?);
         }

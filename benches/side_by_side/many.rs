@@ -11,7 +11,7 @@ use crate::probe::{Answer, Compared, Delays};
 use crate::session::Session;
 use crate::table::{median, spread, Table};
 use crate::writers::{empty_logs, write_lines};
-use crate::{number, Failure};
+use crate::{number, rounds, Failure};
 
 /// Before the measuring begins: all logs are found and hot.
 const WARM_UP: Duration = Duration::from_secs(3);
@@ -194,7 +194,7 @@ fn in_turns(lab: &Lab, load: Load, asked: Asked) -> Result<[Rounds; 2], Failure>
         Asked::Texts => 2,
         Asked::Number | Asked::Losses => u64::MAX,
     };
-    for _ in 0..number("ROUNDS", 3)?.min(most) {
+    for _ in 0..rounds()?.min(most) {
         mine.push(run(lab, load, ours(lab), asked)?);
         other.push(run(lab, load, tail(lab), asked)?);
     }

@@ -9,7 +9,7 @@ use crate::host::{Lab, Setup};
 use crate::probe::{Answer, Compared};
 use crate::session::Cost;
 use crate::table::{median, spread, Table};
-use crate::{number, Failure};
+use crate::{rounds, Failure};
 
 /// Room in memory that a host may take.
 const WARM_MEMORY: usize = 1 << 30;
@@ -101,7 +101,7 @@ fn read_all(path: &Path, buffer: &mut [u8]) -> Result<(), Failure> {
 
 /// Runs each of them `ROUNDS` times.
 pub fn run_in_turns(lab: &Lab, runners: &mut [Runner<'_>]) -> Result<(), Failure> {
-    for _ in 0..number("ROUNDS", 3)? {
+    for _ in 0..rounds()? {
         for runner in &mut *runners {
             warm(runner.input)?;
             let cost = lab

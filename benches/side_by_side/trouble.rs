@@ -8,7 +8,7 @@ use crate::many::{delay_text, window};
 use crate::probe::{Answer, Compared};
 use crate::table::Table;
 use crate::writers::{self, empty_logs, write_lines, Rotated};
-use crate::{number, Failure};
+use crate::{rounds, Failure};
 
 const FLOOD_BYTES: u64 = 100_000_000;
 const QUIET_LINES: u64 = 990;
@@ -16,7 +16,7 @@ const QUIET_LINES: u64 = 990;
 /// One container floods, 99 are quiet: how long do the quiet ones wait?
 pub fn flood(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     let mut results = Vec::new();
-    for _ in 0..number("ROUNDS", 3)? {
+    for _ in 0..rounds()? {
         let root = lab.folder()?;
         let mut quiet = empty_logs(lab.format, root.path(), 0, 99)?;
         let mut loud = empty_logs(lab.format, root.path(), 99, 1)?.remove(0);
