@@ -289,6 +289,23 @@ pub fn put_text(text: &mut Vec<u8>, number: u64) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Passes the text and the time of each of `count` plain lines to `put`. Returns what they are.
+pub fn plain_lines(
+    count: u64,
+    mut put: impl FnMut(&str, &str) -> Result<(), Failure>,
+) -> Result<Answer, Failure> {
+    let (mut text, mut time, mut answer) = (Vec::new(), Vec::new(), Answer::default());
+    for number in 0..count {
+        let nanos = time_of(number);
+        put_text(&mut text, number)?;
+        time.clear();
+        put_time(&mut time, nanos)?;
+        put(std::str::from_utf8(&text)?, std::str::from_utf8(&time)?)?;
+        answer.add(&text, nanos);
+    }
+    Ok(answer)
+}
+
 /// As dockerd writes it; `end` is the escaped line feed, if there is one.
 fn put_json_line(out: &mut Vec<u8>, text: &[u8], end: &str, nanos: u64) -> Result<(), Failure> {
     out.extend_from_slice(b"{\"log\":\"");

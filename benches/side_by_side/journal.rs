@@ -10,10 +10,10 @@ use fluent_bit_container_logs::ffi::journal::library;
 use fluent_bit_container_logs::source::journal::seam::Seek;
 use test_kit::journald::{JournalWriter, Journald};
 
-use crate::data::{container, put_text, put_time, time_of};
+use crate::data::{container, plain_lines, put_text, put_time, time_of};
 use crate::host::{Lab, Setup};
 use crate::many::measure_window;
-use crate::probe::{Answer, Compared};
+use crate::probe::Compared;
 use crate::runner::{run_in_turns, Runner};
 use crate::table::{median, spread, Table};
 use crate::{records, rounds, Failure};
@@ -98,14 +98,11 @@ fn catch_up(lab: &Lab, table: &mut Table, journald: &Journald) -> Result<(), Fai
     let id = container(&root, 0, "journald")?.1;
     // As many as journald keeps.
     let records = records()? / 20;
-    let (mut writer, mut expected) = (journald.writer("dockerd", 0), Answer::default());
-    let mut text = Vec::new();
-    for number in 0..records {
-        let nanos = time_of(number);
-        put_text(&mut text, number)?;
-        write(&mut writer, &id, &text, nanos)?;
-        expected.add(&text, nanos);
-    }
+    let mut writer = journald.writer("dockerd", 0);
+    let expected = plain_lines(records, |text, time| {
+        writer.docker(&id, "stdout", text, time, false);
+        Ok(())
+    })?;
     writer.finish();
     let all = await_entries(journald, records)?;
     let folder = journald.folder();
@@ -120,8 +117,9 @@ fn catch_up(lab: &Lab, table: &mut Table, journald: &Journald) -> Result<(), Fai
         Runner::new("systemd", &folder, all, || lab.systemd(&folder)),
     ];
     run_in_turns(lab, &mut runners)?;
-    let [mine, other] = runners.each_ref().map(Runner::cpu);
-    let ratio = median(&mine) / median(&other);
+    let [mine, other] = &runners;
+    let ratio = mine.ratio_to(other);
+    let [mine, other] = [mine.cpu(), other.cpu()];
     let each = |cpu: &[f64]| median(cpu) * 1e6 / records as f64;
     table.add(
         AXIS,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::host::{Lab, Setup};
 use crate::probe::{Answer, Compared, Delays};
 use crate::session::Session;
-use crate::table::{median, spread, Table};
+use crate::table::{fraction, median, spread, Table};
 use crate::writers::{empty_logs, write_lines};
 use crate::{number, rounds, Failure};
 
@@ -211,7 +211,7 @@ fn cpu_row(
     let [mine, other] = in_turns(lab, load, Asked::Number)?;
     let axis = format!("{} containers, {} lines/s", load.containers, load.rate);
     let ratio = median(&other.cpu()) / median(&mine.cpu());
-    let measured = format!("{}: 1/{ratio:.1}", mine.text());
+    let measured = format!("{}: {}", mine.text(), fraction(ratio));
     table.add(&axis, target, measured, other.text(), is_met(&mine, ratio));
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::gather::ready_records;
 use crate::host::Lab;
 use crate::probe::Compared;
 use crate::runner::{compare, run_in_turns, Runner};
-use crate::table::{median, spread, Table};
+use crate::table::{fraction, median, spread, Table};
 use crate::{records, Failure};
 
 pub const METADATA_OFF: &str = "metadata=off";
@@ -75,7 +75,7 @@ fn report(table: &mut Table, runners: &[Runner<'_>; 6]) {
     table.add(
         "wall time, one big json-file, with metadata",
         "≤ 1/4 of tail, parser docker",
-        format!("{}: 1/{ratio:.1}", spread(&with.wall(), "s")),
+        format!("{}: {}", spread(&with.wall(), "s"), fraction(ratio)),
         spread(&docker.wall(), "s"),
         ratio >= 4.0,
     );

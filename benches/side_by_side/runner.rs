@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::host::{Lab, Setup};
 use crate::probe::{Answer, Compared};
 use crate::session::Cost;
-use crate::table::{median, spread, Table};
+use crate::table::{fraction, median, spread, Table};
 use crate::{rounds, Failure};
 
 /// Room in memory that a host may take.
@@ -143,6 +143,12 @@ pub fn check(
     }
 }
 
+/// `0.81 CPU-s (0.79–0.85): 1/9.8`: what one takes, and the part of `other`'s that it is.
+pub fn text_beside(mine: &Runner<'_>, other: &Runner<'_>) -> String {
+    let part = fraction(other.ratio_to(mine));
+    format!("{}: {part}", spread(&mine.cpu(), "CPU-s"))
+}
+
 /// A row: `mine` takes at most a `least`th of the CPU of `other`.
 pub fn compare(
     table: &mut Table,
@@ -152,12 +158,11 @@ pub fn compare(
     other: &Runner<'_>,
     least: f64,
 ) {
-    let ratio = other.ratio_to(mine);
     table.add(
         axis,
         target,
-        format!("{}: 1/{ratio:.1}", spread(&mine.cpu(), "CPU-s")),
+        text_beside(mine, other),
         spread(&other.cpu(), "CPU-s"),
-        ratio >= least,
+        other.ratio_to(mine) >= least,
     );
 }

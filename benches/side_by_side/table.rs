@@ -112,6 +112,11 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// `1/9.8`: the part of another's cost, which is `ratio` times as much.
+pub fn fraction(ratio: f64) -> String {
+    format!("1/{ratio:.1}")
+}
+
 /// `0.81 (0.79–0.85)`.
 pub fn spread(values: &[f64], unit: &str) -> String {
     let places = if median(values) < 10.0 { 2 } else { 1 };
