@@ -16,6 +16,7 @@ use crate::many::measure_window;
 use crate::probe::Compared;
 use crate::runner::{run_in_turns, Runner};
 use crate::table::{median, spread, Table};
+use crate::writers::while_writing;
 use crate::{records, rounds, Failure};
 
 const AXIS: &str = "CPU, entries of systemd's journal, with metadata";
@@ -165,17 +166,10 @@ fn run_live(lab: &Lab, is_ours: bool) -> Result<f64, Failure> {
         true => ours(lab, root.path(), &journald),
         false => lab.systemd(&folder),
     })?;
-    let stop = AtomicBool::new(false);
-    let (cpu, lines) = std::thread::scope(|scope| -> Result<_, Failure> {
-        let writer = scope.spawn(|| {
-            write_until(&stop, journald.writer("dockerd", 0), &ids)
-                .map_err(|error| error.to_string())
-        });
-        let measured = measure_window(&session);
-        stop.store(true, Ordering::Relaxed);
-        let written = writer.join().map_err(|_| "the writer panicked")??;
-        Ok((measured?, written))
-    })?;
+    let (lines, cpu) = while_writing(
+        |stop| write_until(stop, journald.writer("dockerd", 0), &ids),
+        || measure_window(&session),
+    )?;
     let all = await_entries(&journald, lines)?;
     session.wait_for(if is_ours { lines } else { all })?;
     Ok(cpu)

@@ -3,14 +3,13 @@
 use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::host::{Lab, Setup};
 use crate::probe::{Answer, Compared, Delays};
 use crate::session::Session;
 use crate::table::{fraction, median, spread, Table};
-use crate::writers::{empty_logs, write_lines};
+use crate::writers::{empty_logs, while_writing, write_lines};
 use crate::{number, rounds, Failure};
 
 /// Before the measuring begins: all logs are found and hot.
@@ -84,17 +83,11 @@ pub fn run(
     let session = lab.start(if is_probed { setup.probed() } else { setup })?;
     std::thread::sleep(load.settle());
     let resident = session.kib("VmRSS:")?;
-    let stop = AtomicBool::new(false);
     let began = Instant::now();
-    let (cpu, written) = std::thread::scope(|scope| -> Result<_, Failure> {
-        let writer = scope.spawn(|| {
-            write_lines(lab.format, &mut logs, load.rate, &stop).map_err(|error| error.to_string())
-        });
-        let measured = measure_window(&session);
-        stop.store(true, Ordering::Relaxed);
-        let written = writer.join().map_err(|_| "the writer panicked")??;
-        Ok((measured?, written))
-    })?;
+    let (written, cpu) = while_writing(
+        |stop| write_lines(lab.format, &mut logs, load.rate, stop),
+        || measure_window(&session),
+    )?;
     let written_rate = written.records as f64 / began.elapsed().as_secs_f64();
     let expected = written.join(quiet);
     let grown_mib = (session.kib("VmRSS:")? as f64 - resident as f64) / 1024.0;
