@@ -130,19 +130,6 @@ fn time(bencher: Bencher<'_, '_>) {
 }
 
 #[divan::bench]
-fn joiner_whole_line(bencher: Bencher<'_, '_>) {
-    let mut joiner = Joiner::default();
-    let whole = entry(TEXT.as_bytes(), true);
-    bencher.bench_local(|| {
-        let mut bytes = 0;
-        joiner.push(black_box(&whole), TEXT.len(), 1 << 20, |line: Line<'_>| {
-            bytes += line.text.len()
-        });
-        bytes
-    });
-}
-
-#[divan::bench]
 fn joiner_four_pieces(bencher: Bencher<'_, '_>) {
     let mut joiner = Joiner::default();
     let text = vec![b'x'; PIECE_BYTES];
@@ -152,9 +139,12 @@ fn joiner_four_pieces(bencher: Bencher<'_, '_>) {
         .bench_local(|| {
             let mut bytes = 0;
             for piece in &pieces {
-                joiner.push(black_box(piece), PIECE_BYTES, 1 << 20, |line: Line<'_>| {
-                    bytes += line.text.len()
-                });
+                joiner.push(
+                    black_box(piece),
+                    PIECE_BYTES,
+                    1 << 20,
+                    &mut |line: Line<'_>| bytes += line.text.len(),
+                );
             }
             bytes
         });

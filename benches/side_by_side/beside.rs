@@ -1,19 +1,19 @@
 //! The rows over what the plugin does by itself, beside what people put together for it today:
-//! `tail` with parsers and filters, or `docker logs` in a pipe.
+//! `tail` with parsers and filters.
 
 use std::path::{Path, PathBuf};
 
-use crate::data::{big_file as write_big_file, compressed_files, Content, Format, Written};
+use crate::data::{compressed_files, write_big_file, Content, Format, Written};
 use crate::host::{Lab, Setup};
 use crate::one_file::METADATA_OFF;
 use crate::probe::Compared;
-use crate::runner::{compare, run_in_turns, Runner};
+use crate::runner::{compare, run_in_turns, text_beside, Runner};
 use crate::table::{median, spread, Table};
-use crate::{number, Failure};
+use crate::{records, Failure};
 
 /// Half of the big file's: what is compared with takes long.
-fn records() -> Result<u64, Failure> {
-    Ok(number("BENCH_RECORDS", 4_000_000)? / 2)
+fn half_of_records() -> Result<u64, Failure> {
+    Ok(records()? / 2)
 }
 
 /// The filter with its root put in.
@@ -28,7 +28,7 @@ fn script(lab: &Lab, root: &Path) -> Result<PathBuf, Failure> {
 pub fn names(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     let folder = lab.folder()?;
     let root = folder.path();
-    let written = write_big_file(root, Format::JsonFile, Content::Plain, records()?)?;
+    let written = write_big_file(root, Format::JsonFile, Content::Plain, half_of_records()?)?;
     let script = script(lab, root)?;
     let expected = (&written.with_metadata, Compared::Fields);
     let mut runners = [
@@ -53,45 +53,39 @@ pub fn names(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
 
 /// Lines that are JSON objects become fields.
 pub fn merge(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
-    let folder = lab.folder()?;
-    let root = folder.path();
-    let written = write_big_file(root, Format::JsonFile, Content::Objects, records()?)?;
-    let ours = || lab.ours(root, &lab.fresh("merge.db")).with("merge_log=on");
-    let mut runners = runners_of_content(lab, root, &written, &ours, || {
+    let axis = "CPU, Merge_Log: the same fields on both sides, no metadata";
+    let target = "≤ 1/5 of tail, parser docker, filter parser json";
+    let ours = |root: &Path| lab.ours(root, &lab.fresh("merge.db")).with("merge_log=on");
+    let tail = |root: &Path| {
         lab.tail_docker(root)
             .filter("parser")
             .with("key_name=log")
             .with("parser=json")
             .with("reserve_data=on")
-    })?;
-    run_in_turns(lab, &mut runners)?;
-    let axis = "CPU, Merge_Log: the same fields on both sides, no metadata";
-    let target = "≤ 1/5 of tail, parser docker, filter parser json";
-    report_content(table, axis, target, &runners);
+    };
+    let content = (Content::Objects, half_of_records()?);
+    content_row(lab, table, (axis, target), content, (ours, tail))?;
     Ok(())
 }
 
 /// Stack traces become records.
 pub fn multiline(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
-    let folder = lab.folder()?;
-    let root = folder.path();
-    let written = write_big_file(root, Format::JsonFile, Content::Traces, records()? / 2)?;
-    let ours = || {
+    let axis = "CPU, Multiline java, no metadata";
+    let target = "≤ 1/5 of tail, parser docker, filter multiline java";
+    let ours = |root: &Path| {
         lab.ours(root, &lab.fresh("multiline.db"))
             .with("multiline=java")
     };
-    let mut runners = runners_of_content(lab, root, &written, &ours, || {
+    let tail = |root: &Path| {
         lab.tail_docker(root)
             .filter("multiline")
             .with("multiline.parser=java")
             .with("multiline.key_content=log")
             .with("emitter_mem_buf_limit=4G")
             .counted_at_output()
-    })?;
-    run_in_turns(lab, &mut runners)?;
-    let axis = "CPU, Multiline java, no metadata";
-    let target = "≤ 1/5 of tail, parser docker, filter multiline java";
-    report_content(table, axis, target, &runners);
+    };
+    let content = (Content::Traces, half_of_records()? / 2);
+    let written = content_row(lab, table, (axis, target), content, (ours, tail))?;
     table.note(format!(
         "Multiline: {} lines are {} records.",
         written.lines, written.without_metadata.records
@@ -99,44 +93,43 @@ pub fn multiline(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Ours without and with metadata, and the other.
-fn runners_of_content<'a>(
-    lab: &'a Lab,
-    root: &'a Path,
-    written: &Written,
-    ours: &'a dyn Fn() -> Setup,
-    other: impl Fn() -> Setup + 'a,
-) -> Result<[Runner<'a>; 3], Failure> {
-    let [bare, described] = [&written.without_metadata, &written.with_metadata];
-    Ok([
+/// A row over a big file of some content and number of records: ours without metadata beside the
+/// other, and ours with metadata as a remark. Returns what the file is.
+fn content_row(
+    lab: &Lab,
+    table: &mut Table,
+    (axis, target): (&str, &str),
+    (content, records): (Content, u64),
+    (ours, tail): (impl Fn(&Path) -> Setup, impl Fn(&Path) -> Setup),
+) -> Result<Written, Failure> {
+    let folder = lab.folder()?;
+    let root = folder.path();
+    let written = write_big_file(root, Format::JsonFile, content, records)?;
+    let bare = &written.without_metadata;
+    let described = (&written.with_metadata, Compared::All);
+    let mut runners = [
         Runner::checked(lab, "no metadata", root, (bare, Compared::All), || {
-            ours().with(METADATA_OFF)
+            ours(root).with(METADATA_OFF)
         })?,
-        Runner::checked(lab, "metadata", root, (described, Compared::All), ours)?,
-        Runner::checked(lab, "tail", root, (bare, Compared::Fields), other)?,
-    ])
-}
-
-fn report_content(table: &mut Table, axis: &str, target: &str, runners: &[Runner<'_>; 3]) {
-    let [mine, described, other] = runners;
-    let ratio = other.ratio_to(mine);
+        Runner::checked(lab, "metadata", root, described, || ours(root))?,
+        Runner::checked(lab, "tail", root, (bare, Compared::Fields), || tail(root))?,
+    ];
+    run_in_turns(lab, &mut runners)?;
+    let [mine, described, other] = &runners;
+    let texts = [mine, described].map(|ours| text_beside(ours, other));
     table.add(
         axis,
         target,
-        format!(
-            "{}: 1/{ratio:.1}; with metadata {}: 1/{:.1}",
-            spread(&mine.cpu(), "CPU-s"),
-            spread(&described.cpu(), "CPU-s"),
-            other.ratio_to(described)
-        ),
+        texts.join("; with metadata "),
         spread(&other.cpu(), "CPU-s"),
-        ratio >= 5.0,
+        other.ratio_to(mine) >= 5.0,
     );
+    Ok(written)
 }
 
 /// The same lines as other drivers and runtimes write them.
 pub fn formats(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
-    let records = records()?;
+    let records = half_of_records()?;
     let folder = lab.folder()?;
     let [json, local, cri] = ["json", "local", "cri"].map(|name| folder.path().join(name));
     let write = |root: &Path, format| write_big_file(root, format, Content::Plain, records);
@@ -232,7 +225,7 @@ pub fn formats(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
 pub fn compressed(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     let folder = lab.folder()?;
     let [gz, plain] = ["gz", "plain"].map(|name| folder.path().join(name));
-    let records = records()? / 2;
+    let records = half_of_records()? / 2;
     let written = compressed_files(&gz, records)?;
     let of_plain = write_big_file(&plain, Format::JsonFile, Content::Plain, records)?;
     let described = (&written.with_metadata, Compared::All);

@@ -148,8 +148,8 @@ impl Format {
     }
 }
 
-/// One container with so many records.
-pub fn big_file(
+/// One container with `records` records.
+pub fn write_big_file(
     root: &Path,
     format: Format,
     content: Content,
@@ -163,8 +163,8 @@ pub fn big_file(
     Ok(written)
 }
 
-/// Three compressed generations and a current one, as [`big_file`] would have them in one; plain
-/// bytes of the former.
+/// Three compressed generations and a current one, as [`write_big_file`] would have them in one;
+/// plain bytes of the former.
 pub fn compressed_files(root: &Path, records: u64) -> Result<Written, Failure> {
     let (format, content) = (Format::JsonFile, Content::Plain);
     let log = format.log(root, 0)?;
@@ -287,6 +287,23 @@ pub fn put_text(text: &mut Vec<u8>, number: u64) -> Result<(), Failure> {
         "2026-11-23 10:00:00 INFO request {number:07} GET /api/v1/items?id={number:07} 200 12ms user=alice"
     )?;
     Ok(())
+}
+
+/// Passes the text and the time of each of `count` plain lines to `put`. Returns what they are.
+pub fn plain_lines(
+    count: u64,
+    mut put: impl FnMut(&str, &str) -> Result<(), Failure>,
+) -> Result<Answer, Failure> {
+    let (mut text, mut time, mut answer) = (Vec::new(), Vec::new(), Answer::default());
+    for number in 0..count {
+        let nanos = time_of(number);
+        put_text(&mut text, number)?;
+        time.clear();
+        put_time(&mut time, nanos)?;
+        put(std::str::from_utf8(&text)?, std::str::from_utf8(&time)?)?;
+        answer.add(&text, nanos);
+    }
+    Ok(answer)
 }
 
 /// As dockerd writes it; `end` is the escaped line feed, if there is one.

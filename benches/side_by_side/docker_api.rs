@@ -8,12 +8,12 @@ use std::process::Command;
 
 use test_kit::played_api::{PlayedApi, PlayedContainer};
 
-use crate::data::{container, put_text, put_time, time_of};
+use crate::data::{container, plain_lines};
 use crate::host::Lab;
-use crate::probe::{Answer, Compared};
+use crate::probe::Compared;
 use crate::runner::{compare, run_in_turns, Runner};
 use crate::table::Table;
-use crate::{number, Failure};
+use crate::{records, Failure};
 
 /// The first argument of this program where it is the client.
 pub const CLIENT: &str = "--follow-log";
@@ -26,15 +26,11 @@ pub fn row(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     let folder = lab.folder()?;
     let root = folder.path();
     let id = container(root, 0, DRIVER)?.1;
-    let (mut log, mut expected) = (Vec::new(), Answer::default());
-    for number in 0..number("BENCH_RECORDS", 4_000_000)? / 10 {
-        let (mut text, mut time, nanos) = (Vec::new(), Vec::new(), time_of(number));
-        put_text(&mut text, number)?;
-        put_time(&mut time, nanos)?;
-        expected.add(&text, nanos);
-        text.push(b'\n');
-        log.push((1, String::from_utf8(time)?, String::from_utf8(text)?));
-    }
+    let mut log = Vec::new();
+    let expected = plain_lines(records()? / 10, |text, time| {
+        log.push((1, time.to_owned(), format!("{text}\n")));
+        Ok(())
+    })?;
     let played = PlayedContainer {
         name: "web-0".into(),
         driver: DRIVER.into(),

@@ -137,7 +137,7 @@ fn rounded(value: f64) -> String {
     format!("{value:.places$}")
 }
 
-/// So many containers talk at most, where not all do.
+/// Containers that talk at most, where not all do.
 const MOST_TALKING: usize = 100;
 
 /// Cost against containers: most of them idle, and all of them talking.
@@ -259,7 +259,7 @@ pub fn lengths(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Seconds of each input over so many lines of a length.
+/// Seconds of each input over `lines` lines of `length` bytes.
 fn cpu_for(lab: &Lab, length: usize, lines: u64) -> Result<[f64; 4], Failure> {
     let folder = lab.folder()?;
     let root = folder.path();

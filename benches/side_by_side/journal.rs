@@ -10,13 +10,14 @@ use fluent_bit_container_logs::ffi::journal::library;
 use fluent_bit_container_logs::source::journal::seam::Seek;
 use test_kit::journald::{JournalWriter, Journald};
 
-use crate::data::{container, put_text, put_time, time_of};
+use crate::data::{container, plain_lines, put_text, put_time, time_of};
 use crate::host::{Lab, Setup};
 use crate::many::measure_window;
-use crate::probe::{Answer, Compared};
+use crate::probe::Compared;
 use crate::runner::{run_in_turns, Runner};
 use crate::table::{median, spread, Table};
-use crate::{number, Failure};
+use crate::writers::while_writing;
+use crate::{records, rounds, Failure};
 
 const AXIS: &str = "CPU, entries of systemd's journal, with metadata";
 const LIVE_AXIS: &str = "systemd's journal, 20 containers, 5000 lines/s";
@@ -97,15 +98,12 @@ fn catch_up(lab: &Lab, table: &mut Table, journald: &Journald) -> Result<(), Fai
     let root = lab.scratch.join("journaled");
     let id = container(&root, 0, "journald")?.1;
     // As many as journald keeps.
-    let records = number("BENCH_RECORDS", 4_000_000)? / 20;
-    let (mut writer, mut expected) = (journald.writer("dockerd", 0), Answer::default());
-    let mut text = Vec::new();
-    for number in 0..records {
-        let nanos = time_of(number);
-        put_text(&mut text, number)?;
-        write(&mut writer, &id, &text, nanos)?;
-        expected.add(&text, nanos);
-    }
+    let records = records()? / 20;
+    let mut writer = journald.writer("dockerd", 0);
+    let expected = plain_lines(records, |text, time| {
+        writer.docker(&id, "stdout", text, time, false);
+        Ok(())
+    })?;
     writer.finish();
     let all = await_entries(journald, records)?;
     let folder = journald.folder();
@@ -120,8 +118,9 @@ fn catch_up(lab: &Lab, table: &mut Table, journald: &Journald) -> Result<(), Fai
         Runner::new("systemd", &folder, all, || lab.systemd(&folder)),
     ];
     run_in_turns(lab, &mut runners)?;
-    let [mine, other] = runners.each_ref().map(Runner::cpu);
-    let ratio = median(&mine) / median(&other);
+    let [mine, other] = &runners;
+    let ratio = mine.ratio_to(other);
+    let [mine, other] = [mine.cpu(), other.cpu()];
     let each = |cpu: &[f64]| median(cpu) * 1e6 / records as f64;
     table.add(
         AXIS,
@@ -140,7 +139,7 @@ fn catch_up(lab: &Lab, table: &mut Table, journald: &Journald) -> Result<(), Fai
 /// What comes while the host runs; the inputs take turns, over a journal of their own.
 fn live(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     let (mut mine, mut other) = (Vec::new(), Vec::new());
-    for _ in 0..number("ROUNDS", 3)? {
+    for _ in 0..rounds()? {
         for (cpus, is_ours) in [(&mut mine, true), (&mut other, false)] {
             cpus.push(run_live(lab, is_ours)?);
         }
@@ -167,17 +166,10 @@ fn run_live(lab: &Lab, is_ours: bool) -> Result<f64, Failure> {
         true => ours(lab, root.path(), &journald),
         false => lab.systemd(&folder),
     })?;
-    let stop = AtomicBool::new(false);
-    let (cpu, lines) = std::thread::scope(|scope| -> Result<_, Failure> {
-        let writer = scope.spawn(|| {
-            write_until(&stop, journald.writer("dockerd", 0), &ids)
-                .map_err(|error| error.to_string())
-        });
-        let measured = measure_window(&session);
-        stop.store(true, Ordering::Relaxed);
-        let written = writer.join().map_err(|_| "the writer panicked")??;
-        Ok((measured?, written))
-    })?;
+    let (lines, cpu) = while_writing(
+        |stop| write_until(stop, journald.writer("dockerd", 0), &ids),
+        || measure_window(&session),
+    )?;
     let all = await_entries(&journald, lines)?;
     session.wait_for(if is_ours { lines } else { all })?;
     Ok(cpu)

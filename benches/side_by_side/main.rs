@@ -171,6 +171,16 @@ fn wanted_groups() -> Result<Vec<String>, Failure> {
     }
 }
 
+/// Records in the big file.
+fn records() -> Result<u64, Failure> {
+    number("BENCH_RECORDS", 4_000_000)
+}
+
+/// Timed rounds of each input.
+fn rounds() -> Result<u64, Failure> {
+    number("ROUNDS", 3)
+}
+
 /// A number from the environment.
 fn number(name: &str, default: u64) -> Result<u64, Failure> {
     match std::env::var(name) {

@@ -3,15 +3,14 @@
 use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::host::{Lab, Setup};
 use crate::probe::{Answer, Compared, Delays};
 use crate::session::Session;
-use crate::table::{median, spread, Table};
-use crate::writers::{empty_logs, write_lines};
-use crate::{number, Failure};
+use crate::table::{fraction, median, spread, Table};
+use crate::writers::{empty_logs, while_writing, write_lines};
+use crate::{number, rounds, Failure};
 
 /// Before the measuring begins: all logs are found and hot.
 const WARM_UP: Duration = Duration::from_secs(3);
@@ -19,7 +18,7 @@ const WARM_UP: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
     pub containers: usize,
-    /// So many of them write in turn; the others wrote a line before the host started.
+    /// The number of these that write in turn; the others wrote a line before the host started.
     pub talking: usize,
     /// Lines a second in all.
     pub rate: u64,
@@ -65,7 +64,7 @@ pub struct Live {
 }
 
 /// How long one load is measured.
-fn window() -> Result<Duration, Failure> {
+pub fn window() -> Result<Duration, Failure> {
     Ok(Duration::from_secs(number("WINDOW", 6)?))
 }
 
@@ -84,17 +83,11 @@ pub fn run(
     let session = lab.start(if is_probed { setup.probed() } else { setup })?;
     std::thread::sleep(load.settle());
     let resident = session.kib("VmRSS:")?;
-    let stop = AtomicBool::new(false);
     let began = Instant::now();
-    let (cpu, written) = std::thread::scope(|scope| -> Result<_, Failure> {
-        let writer = scope.spawn(|| {
-            write_lines(lab.format, &mut logs, load.rate, &stop).map_err(|error| error.to_string())
-        });
-        let measured = measure_window(&session);
-        stop.store(true, Ordering::Relaxed);
-        let written = writer.join().map_err(|_| "the writer panicked")??;
-        Ok((measured?, written))
-    })?;
+    let (written, cpu) = while_writing(
+        |stop| write_lines(lab.format, &mut logs, load.rate, stop),
+        || measure_window(&session),
+    )?;
     let written_rate = written.records as f64 / began.elapsed().as_secs_f64();
     let expected = written.join(quiet);
     let grown_mib = (session.kib("VmRSS:")? as f64 - resident as f64) / 1024.0;
@@ -194,7 +187,7 @@ fn in_turns(lab: &Lab, load: Load, asked: Asked) -> Result<[Rounds; 2], Failure>
         Asked::Texts => 2,
         Asked::Number | Asked::Losses => u64::MAX,
     };
-    for _ in 0..number("ROUNDS", 3)?.min(most) {
+    for _ in 0..rounds()?.min(most) {
         mine.push(run(lab, load, ours(lab), asked)?);
         other.push(run(lab, load, tail(lab), asked)?);
     }
@@ -211,7 +204,7 @@ fn cpu_row(
     let [mine, other] = in_turns(lab, load, Asked::Number)?;
     let axis = format!("{} containers, {} lines/s", load.containers, load.rate);
     let ratio = median(&other.cpu()) / median(&mine.cpu());
-    let measured = format!("{}: 1/{ratio:.1}", mine.text());
+    let measured = format!("{}: {}", mine.text(), fraction(ratio));
     table.add(&axis, target, measured, other.text(), is_met(&mine, ratio));
     Ok(())
 }

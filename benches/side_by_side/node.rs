@@ -7,7 +7,7 @@ use crate::host::Lab;
 use crate::many::{self, Asked, Load};
 use crate::sparse::{quiet_root, Idle};
 use crate::table::{median, spread, Table};
-use crate::{number, Failure};
+use crate::{rounds, Failure};
 
 const CONTAINERS: usize = 10_000;
 const TALKING: usize = 100;
@@ -25,7 +25,7 @@ pub fn rows(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     let (mut whole, mut few, mut tail) = (Vec::new(), Vec::new(), Vec::new());
     let (mut idle, mut none) = (Idle::default(), Idle::default());
     // Long ones: two will do.
-    for _ in 0..number("ROUNDS", 3)?.min(2) {
+    for _ in 0..rounds()?.min(2) {
         whole.push(many::run(lab, node, many::ours(lab), Asked::Number)?.cpu);
         tail.push(many::run(lab, node, many::tail(lab), Asked::Losses)?.cpu);
         let alone = Load::of_all(TALKING, RATE);

@@ -1,12 +1,12 @@
 //! The rows over one big json-file: CPU, wall time, and the distance from the floor.
 
-use crate::data::{big_file as write_big_file, Content, Format};
+use crate::data::{write_big_file, Content, Format};
 use crate::gather::ready_records;
 use crate::host::Lab;
 use crate::probe::Compared;
 use crate::runner::{compare, run_in_turns, Runner};
-use crate::table::{median, spread, Table};
-use crate::{number, Failure};
+use crate::table::{fraction, median, spread, Table};
+use crate::{records, Failure};
 
 pub const METADATA_OFF: &str = "metadata=off";
 
@@ -16,7 +16,7 @@ const FLOOR_BAR: f64 = 1.5;
 pub fn big_file(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     let folder = lab.folder()?;
     let root = folder.path();
-    let records = number("BENCH_RECORDS", 4_000_000)?;
+    let records = records()?;
     let written = write_big_file(root, Format::JsonFile, Content::Plain, records)?;
     let (batches, plain_batches) = (&lab.scratch.join("batches"), &lab.scratch.join("plain"));
     let ready = ready_records(root, batches, &[])?.records_below(records);
@@ -75,7 +75,7 @@ fn report(table: &mut Table, runners: &[Runner<'_>; 6]) {
     table.add(
         "wall time, one big json-file, with metadata",
         "≤ 1/4 of tail, parser docker",
-        format!("{}: 1/{ratio:.1}", spread(&with.wall(), "s")),
+        format!("{}: {}", spread(&with.wall(), "s"), fraction(ratio)),
         spread(&docker.wall(), "s"),
         ratio >= 4.0,
     );

@@ -6,22 +6,22 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::data::{big_file as write_big_file, Content, Format};
+use crate::data::{write_big_file, Content, Format};
 use crate::gather::ready_records;
 use crate::host::Lab;
 use crate::table::{median, spread, Table};
-use crate::{native, number, Failure};
+use crate::{native, records, rounds, Failure};
 
 pub fn big_file(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     let host = build("container_logs", "playing_host")?;
     let host_of_floor = build("ready_records", "playing_host_of_floor")?;
     let root = lab.scratch.join("played");
-    let records = number("BENCH_RECORDS", 4_000_000)?;
+    let records = records()?;
     let bytes = write_big_file(&root, Format::JsonFile, Content::Plain, records)?.bytes;
     let batches = lab.scratch.join("batches");
     let ready = ready_records(&root, &batches, &[])?.records_below(records);
     let (mut mine, mut floor) = (Vec::new(), Vec::new());
-    for _ in 0..number("ROUNDS", 3)? {
+    for _ in 0..rounds()? {
         let db = lab.fresh("played.db");
         let options = format!("docker_root={} db={}", root.display(), db.display());
         mine.push(run(&host, &lab.plugin, &options, &[], records)?);

@@ -8,8 +8,8 @@ use std::path::Path;
 use crate::host::{Lab, Setup};
 use crate::probe::{Answer, Compared};
 use crate::session::Cost;
-use crate::table::{median, spread, Table};
-use crate::{number, Failure};
+use crate::table::{fraction, median, spread, Table};
+use crate::{rounds, Failure};
 
 /// Room in memory that a host may take.
 const WARM_MEMORY: usize = 1 << 30;
@@ -101,7 +101,7 @@ fn read_all(path: &Path, buffer: &mut [u8]) -> Result<(), Failure> {
 
 /// Runs each of them `ROUNDS` times.
 pub fn run_in_turns(lab: &Lab, runners: &mut [Runner<'_>]) -> Result<(), Failure> {
-    for _ in 0..number("ROUNDS", 3)? {
+    for _ in 0..rounds()? {
         for runner in &mut *runners {
             warm(runner.input)?;
             let cost = lab
@@ -143,6 +143,12 @@ pub fn check(
     }
 }
 
+/// `0.81 CPU-s (0.79–0.85): 1/9.8`: what one takes, and the part of `other`'s that it is.
+pub fn text_beside(mine: &Runner<'_>, other: &Runner<'_>) -> String {
+    let part = fraction(other.ratio_to(mine));
+    format!("{}: {part}", spread(&mine.cpu(), "CPU-s"))
+}
+
 /// A row: `mine` takes at most a `least`th of the CPU of `other`.
 pub fn compare(
     table: &mut Table,
@@ -152,12 +158,11 @@ pub fn compare(
     other: &Runner<'_>,
     least: f64,
 ) {
-    let ratio = other.ratio_to(mine);
     table.add(
         axis,
         target,
-        format!("{}: 1/{ratio:.1}", spread(&mine.cpu(), "CPU-s")),
+        text_beside(mine, other),
         spread(&other.cpu(), "CPU-s"),
-        ratio >= least,
+        other.ratio_to(mine) >= least,
     );
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::host::{since_1970, Lab, Setup};
 use crate::many::{measure_for, write_quiet};
 use crate::probe::{Answer, Compared};
-use crate::table::{median, spread, Table};
+use crate::table::{median, spread, spread_to, Table};
 use crate::writers::empty_logs;
-use crate::{number, Failure};
+use crate::{number, rounds, Failure};
 
 /// What idle containers cost, in each round.
 #[derive(Default)]
@@ -34,15 +34,12 @@ impl Idle {
     }
 
     fn text(&self) -> String {
-        format!("{}, {:.1} MiB", spread_of_percent(&self.cpu), self.mib())
+        format!(
+            "{}, {:.1} MiB",
+            spread_to(3, &self.cpu, "% CPU"),
+            self.mib()
+        )
     }
-}
-
-/// With a digit more than [`spread`] has.
-fn spread_of_percent(cpu: &[f64]) -> String {
-    let lowest = cpu.iter().copied().fold(f64::INFINITY, f64::min);
-    let highest = cpu.iter().copied().fold(0.0, f64::max);
-    format!("{:.3} % CPU ({lowest:.3}–{highest:.3})", median(cpu))
 }
 
 /// Containers that have written one line each, long ago; the setups take turns.
@@ -53,7 +50,7 @@ pub fn idle(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     let ours = |root: &tempfile::TempDir| lab.ours_of_rows(root.path(), &lab.fresh("idle.db"));
     let [mut none, mut some, mut tail, mut most] = [(); 4].map(|()| Idle::default());
     // Long ones: two will do.
-    for round in 0..number("ROUNDS", 3)?.min(2) {
+    for round in 0..rounds()?.min(2) {
         none.measure(lab, ours(&empty), settle)?;
         some.measure(lab, ours(&thousand), settle)?;
         tail.measure(lab, lab.tail_of_rows(thousand.path()), settle)?;
@@ -88,7 +85,7 @@ pub fn idle(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A root with so many containers that have written a line.
+/// A root with `containers` containers that have written a line.
 pub fn quiet_root(lab: &Lab, containers: usize) -> Result<tempfile::TempDir, Failure> {
     let root = lab.folder()?;
     std::fs::create_dir_all(root.path().join(lab.format.folder()))?;
@@ -106,7 +103,7 @@ pub fn start(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     first.wait_for(answer.records)?;
     first.stop()?;
     let mut waits = Vec::new();
-    for _ in 0..number("ROUNDS", 3)? {
+    for _ in 0..rounds()? {
         answer = write_once(lab, &mut logs)?;
         let session = lab.start(lab.ours_of_rows(root.path(), &db).probed())?;
         session.wait_for(answer.records)?;

@@ -112,11 +112,21 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// `1/9.8`: the part of another's cost, which is `ratio` times as much.
+pub fn fraction(ratio: f64) -> String {
+    format!("1/{ratio:.1}")
+}
+
 /// `0.81 (0.79–0.85)`.
 pub fn spread(values: &[f64], unit: &str) -> String {
+    let places = if median(values) < 10.0 { 2 } else { 1 };
+    spread_to(places, values, unit)
+}
+
+/// The same with this many decimal places.
+pub fn spread_to(places: usize, values: &[f64], unit: &str) -> String {
     let lowest = values.iter().copied().fold(f64::INFINITY, f64::min);
     let highest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let middle = median(values);
-    let places = if middle < 10.0 { 2 } else { 1 };
     format!("{middle:.places$} {unit} ({lowest:.places$}–{highest:.places$})")
 }

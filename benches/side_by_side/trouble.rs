@@ -1,22 +1,27 @@
 //! Rows over containers that write more than anyone asked for.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::host::{Lab, Setup};
-use crate::many::delay_text;
+use crate::many::{delay_text, window};
 use crate::probe::{Answer, Compared};
 use crate::table::Table;
-use crate::writers::{self, empty_logs, write_lines, Rotated};
-use crate::{number, Failure};
+use crate::writers::{self, empty_logs, while_writing, write_lines, Rotated};
+use crate::{rounds, Failure};
 
 const FLOOD_BYTES: u64 = 100_000_000;
 const QUIET_LINES: u64 = 990;
 
+/// What is measured while only delays or losses count: nothing, for this time.
+fn sleep(time: Duration) -> Result<(), Failure> {
+    std::thread::sleep(time);
+    Ok(())
+}
+
 /// One container floods, 99 are quiet: how long do the quiet ones wait?
 pub fn flood(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
     let mut results = Vec::new();
-    for _ in 0..number("ROUNDS", 3)? {
+    for _ in 0..rounds()? {
         let root = lab.folder()?;
         let mut quiet = empty_logs(lab.format, root.path(), 0, 99)?;
         let mut loud = empty_logs(lab.format, root.path(), 99, 1)?.remove(0);
@@ -25,22 +30,16 @@ pub fn flood(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
                 .probed(),
         )?;
         std::thread::sleep(Duration::from_secs(1));
-        let stop = AtomicBool::new(false);
-        let (bytes, expected) = std::thread::scope(|scope| -> Result<_, Failure> {
-            let lines = scope.spawn(|| {
-                write_lines(lab.format, &mut quiet, QUIET_LINES, &stop)
-                    .map_err(|error| error.to_string())
-            });
-            let flood = scope.spawn(|| {
-                writers::flood(lab.format, &mut loud, FLOOD_BYTES, &stop)
-                    .map_err(|error| error.to_string())
-            });
-            std::thread::sleep(Duration::from_secs(5));
-            stop.store(true, Ordering::Relaxed);
-            let lines = lines.join().map_err(|_| "the writer panicked")??;
-            let (bytes, flood) = flood.join().map_err(|_| "the writer panicked")??;
-            Ok((bytes, lines.join(flood)))
-        })?;
+        let (lines, ((bytes, flood), ())) = while_writing(
+            |stop| write_lines(lab.format, &mut quiet, QUIET_LINES, stop),
+            || {
+                while_writing(
+                    |stop| writers::flood(lab.format, &mut loud, FLOOD_BYTES, stop),
+                    || sleep(Duration::from_secs(5)),
+                )
+            },
+        )?;
+        let expected = lines.join(flood);
         session.wait_for(expected.records)?;
         if !session.probe.answer()?.is_like(&expected, Compared::Times) {
             return Err("other content than was written".into());
@@ -100,15 +99,11 @@ fn run_rotation(
     let mut logs = [Rotated::new(lab.format, lab.format.log(root.path(), 0)?)?];
     let session = lab.start(setup(root.path()).probed())?;
     std::thread::sleep(Duration::from_secs(1));
-    let stop = AtomicBool::new(false);
-    let written = std::thread::scope(|scope| -> Result<_, Failure> {
-        let writer = scope.spawn(|| {
-            write_lines(lab.format, &mut logs, 50_000, &stop).map_err(|error| error.to_string())
-        });
-        std::thread::sleep(Duration::from_secs(number("WINDOW", 10)?));
-        stop.store(true, Ordering::Relaxed);
-        Ok(writer.join().map_err(|_| "the writer panicked")??)
-    })?;
+    let window = window()?;
+    let (written, ()) = while_writing(
+        |stop| write_lines(lab.format, &mut logs, 50_000, stop),
+        || sleep(window),
+    )?;
     session.settled()?;
     Ok((session.probe.answer()?, written, logs[0].rotations))
 }

@@ -27,6 +27,22 @@ pub fn empty_logs(
         .collect()
 }
 
+/// Runs `measure` while `write` writes on a thread of its own; its flag says when to stop. Returns
+/// what both return.
+pub fn while_writing<W: Send, M>(
+    write: impl FnOnce(&AtomicBool) -> Result<W, Failure> + Send,
+    measure: impl FnOnce() -> Result<M, Failure>,
+) -> Result<(W, M), Failure> {
+    let stop = &AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(move || write(stop).map_err(|error| error.to_string()));
+        let measured = measure();
+        stop.store(true, Ordering::Relaxed);
+        let written = writer.join().map_err(|_| "the writer panicked")??;
+        Ok((written, measured?))
+    })
+}
+
 /// Writes `rate` lines a second in all, to the logs in turn, until told to stop.
 pub fn write_lines<W: Write>(
     format: Format,

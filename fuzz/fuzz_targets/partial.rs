@@ -64,7 +64,7 @@ fuzz_target!(|data: &[u8]| {
         // The entry's size in its source: more than its text.
         let source_bytes = text.len() + 7;
         put_in += source_bytes;
-        let begins = joiner.push(&entry, source_bytes, most, |line| {
+        let begins = joiner.push(&entry, source_bytes, most, &mut |line| {
             assert!(!line.is_utf8 || std::str::from_utf8(line.text).is_ok());
             got_out += line.source_bytes;
             joined.push((line.time, line.text.to_vec(), line.missing.cut_bytes()));

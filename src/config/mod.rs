@@ -92,7 +92,7 @@ impl OpenFilesLimit {
         }
     }
 
-    /// The part of each of so many who share it.
+    /// The share of each of `parts` inputs that divide it.
     pub fn divided_by(self, parts: usize) -> OpenFilesLimit {
         let parts = parts.max(1);
         OpenFilesLimit {

@@ -8,7 +8,7 @@ use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::format::position::{PerStream, Stream};
 use crate::format::Entry;
 use crate::pipeline::multiline::{MultilineBuffer, MultilineOptions};
-use crate::pipeline::partial::{whole_line, Joiner, Line, Pieces, TAGGED_LINE_GRACE};
+use crate::pipeline::partial::{cut_line, Joiner, Line, Pieces, TAGGED_LINE_GRACE};
 
 /// How long an open line whose stream has ended waits for a continuation.
 pub const DEAD_LINE_GRACE: Duration = Duration::from_millis(500);
@@ -127,7 +127,7 @@ impl OpenLines {
         }
         let stream = entry.stream;
         if self.is_whole(entry) {
-            return deliver(stream, whole_line(entry, source_bytes, max_line_bytes));
+            return deliver(stream, cut_line(entry, source_bytes, max_line_bytes));
         }
         let put = &mut |line: Line<'_>| deliver(stream, line);
         if self.push_piece(entry, source_bytes, max_line_bytes, put) {
@@ -178,12 +178,12 @@ impl OpenLines {
             texts.push(stream, &line, at, |line| deliver(stream, line));
         };
         if is_whole {
-            return put(whole_line(entry, source_bytes, max_line_bytes), begins);
+            return put(cut_line(entry, source_bytes, max_line_bytes), begins);
         }
         let open = self.lines[stream.index()].get_or_insert_with(|| OpenLine::new(self.pieces));
         // The first completed line is the one that was open, if any.
         let mut open_at = open.joiner.is_open().then_some(open.begins);
-        let put = |line: Line<'_>| {
+        let put = &mut |line: Line<'_>| {
             let open_at = open_at.take();
             put(line, &|| open_at.unwrap_or_else(begins));
         };

@@ -195,22 +195,9 @@ impl Joiner {
     /// Adds the next entry of the stream and passes each line that it completes to `deliver`,
     /// in order: none, one, or two if an older open line is flushed. `source_bytes` is the
     /// size of the entry in its source; `max_bytes` bounds the joined text. Returns whether a
-    /// line that begins with this entry is now open.
+    /// line that begins with this entry is now open. An entry that is a line by itself needs no
+    /// joiner: here, its text would be copied.
     pub fn push(
-        &mut self,
-        entry: &Entry<'_>,
-        source_bytes: usize,
-        max_bytes: usize,
-        mut deliver: impl FnMut(Line<'_>),
-    ) -> bool {
-        if self.open.is_none() && entry.ends_line {
-            deliver(whole_line(entry, source_bytes, max_bytes));
-            return false;
-        }
-        self.push_piece(entry, source_bytes, max_bytes, &mut deliver)
-    }
-
-    fn push_piece(
         &mut self,
         entry: &Entry<'_>,
         source_bytes: usize,
@@ -222,10 +209,6 @@ impl Joiner {
             .is_some_and(|open| !self.continues(&open, entry.time))
         {
             self.flush(&mut *deliver);
-            if entry.ends_line {
-                deliver(whole_line(entry, source_bytes, max_bytes));
-                return false;
-            }
         }
         let begins_line = self.open.is_none();
         let mut open = self.open.unwrap_or_else(|| {
@@ -323,9 +306,9 @@ pub(crate) fn empty(text: &mut Vec<u8>) {
     }
 }
 
-/// A line that is a single entry.
+/// A line that is a single entry, cut to `max_bytes`.
 #[inline]
-pub(crate) fn whole_line<'a>(entry: &Entry<'a>, source_bytes: usize, max_bytes: usize) -> Line<'a> {
+pub(crate) fn cut_line<'a>(entry: &Entry<'a>, source_bytes: usize, max_bytes: usize) -> Line<'a> {
     let text = cut(entry.text, max_bytes);
     let missing = Missing::cut(entry.text.len() - text.len());
     Line {
@@ -387,7 +370,7 @@ mod tests {
         let mut lines = Vec::new();
         let mut source = 0;
         for piece in pieces {
-            joiner.push(piece, SOURCE_BYTES, max, |line| {
+            joiner.push(piece, SOURCE_BYTES, max, &mut |line| {
                 source += line.source_bytes;
                 lines.push((
                     line.time.seconds,
@@ -506,7 +489,7 @@ mod tests {
         let mut joiner = Joiner::default();
         let mut lines = 0;
         for entry in [at(&full, (1, 0), false), at("next", (1, 5), true)] {
-            joiner.push(&entry, SOURCE_BYTES, 100_000, |_| lines += 1);
+            joiner.push(&entry, SOURCE_BYTES, 100_000, &mut |_| lines += 1);
         }
         assert_eq!(lines, 2);
     }
@@ -531,7 +514,7 @@ mod tests {
             piece("b", 3, true),
         ] {
             assert!(!joiner.stream_ended());
-            joiner.push(&piece, SOURCE_BYTES, 100, |line| {
+            joiner.push(&piece, SOURCE_BYTES, 100, &mut |line| {
                 lines.push((
                     line.time.seconds,
                     String::from_utf8(line.text.to_vec()).unwrap(),
@@ -550,7 +533,7 @@ mod tests {
             joiner.set_pieces(Pieces::Tagged);
             let mut lines = Vec::new();
             for piece in [piece("a", 1, false), piece("b", 1 + seconds, true)] {
-                joiner.push(&piece, SOURCE_BYTES, 100, |line| {
+                joiner.push(&piece, SOURCE_BYTES, 100, &mut |line| {
                     lines.push(String::from_utf8(line.text.to_vec()).unwrap());
                 });
             }
@@ -580,7 +563,7 @@ mod tests {
         let mut lines = Vec::new();
         let mut take = |joiner: &mut Joiner, text, seconds, ends_line| {
             let piece = piece(text, seconds, ends_line);
-            joiner.push(&piece, SOURCE_BYTES, 100, |line| {
+            joiner.push(&piece, SOURCE_BYTES, 100, &mut |line| {
                 let text = String::from_utf8(line.text.to_vec()).unwrap();
                 lines.push((text, line.missing.is_any(), line.is_cut()));
             });
@@ -630,7 +613,7 @@ mod tests {
                         is_utf8: false,
                         ..piece_at_zero()
                     };
-                    joiner.push(&entry, SOURCE_BYTES, max, |line| {
+                    joiner.push(&entry, SOURCE_BYTES, max, &mut |line| {
                         joined = line.text.to_vec()
                     });
                 }

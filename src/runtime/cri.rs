@@ -35,9 +35,10 @@ use crate::runtime::folder_stamp::{stamp, FolderStamp};
 use crate::runtime::id::ContainerId;
 use crate::runtime::last_run::LastRun;
 use crate::runtime::log_driver::LogDriver;
+use crate::runtime::log_files::LogFiles;
 use crate::runtime::metadata::{ContainerMetadata, MetadataError};
 use crate::runtime::safe_path::{Base, SafePath};
-use crate::runtime::seam::{Found, Hides, Listing, LogFiles, Runtime, Unreadable};
+use crate::runtime::seam::{Found, Hides, Listing, Runtime, Unreadable};
 use crate::runtime::storage::not_followed;
 use crate::runtime::{bounded_file, docker_roots, Pod, RuntimeOptions};
 
@@ -280,14 +281,14 @@ impl Runtime for Cri {
             }) => format!("{container}_"),
             _ => String::new(),
         };
-        vec![LogFiles {
-            dir: found.dir.clone(),
-            prefix: Some(prefix.into()),
-            path: found.dir.clone(),
-            grace: REOPEN_GRACE,
-            rank: rank_by_run,
+        let dir = found.dir.clone();
+        vec![LogFiles::of_runs(
+            dir,
+            &prefix,
+            REOPEN_GRACE,
+            rank_by_run,
             run_of_renamed,
-        }]
+        )]
     }
 
     fn metadata(&self, found: &Found, run: u32) -> Result<ContainerMetadata, MetadataError> {

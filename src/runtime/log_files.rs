@@ -24,17 +24,17 @@ pub struct LogFiles {
     /// Their directory.
     pub dir: SafePath,
     /// The common prefix of their names; `None` if that is the name of the current file.
-    pub prefix: Option<Box<str>>,
+    prefix: Option<Box<str>>,
     /// The current file if its name never changes; otherwise the directory, for messages.
     pub path: SafePath,
     /// How long a file may still be written after its successor has been created.
     pub grace: Duration,
     /// Ranks the part of a name after the prefix; `None` if the runtime gives no file of the log
     /// such a name.
-    pub rank: fn(&str) -> Option<FileRank>,
+    rank: fn(&str) -> Option<FileRank>,
     /// The run of a file that somebody else has named, from `prefix` and its name; `None` if it
     /// is certainly not part of the log. Only its content shows whether it is.
-    pub run_of_renamed: fn(&str, &str) -> Option<u32>,
+    run_of_renamed: fn(&str, &str) -> Option<u32>,
 }
 
 impl LogFiles {
@@ -49,6 +49,30 @@ impl LogFiles {
             rank: rank_by_number,
             run_of_renamed: run_of_renamed_log,
         }
+    }
+
+    /// A log with a file for each run of its container, all in `dir` and with names that begin with
+    /// `prefix`. The other parameters are as the fields of the same names.
+    pub fn of_runs(
+        dir: SafePath,
+        prefix: &str,
+        grace: Duration,
+        rank: fn(&str) -> Option<FileRank>,
+        run_of_renamed: fn(&str, &str) -> Option<u32>,
+    ) -> LogFiles {
+        LogFiles {
+            path: dir.clone(),
+            dir,
+            prefix: Some(prefix.into()),
+            grace,
+            rank,
+            run_of_renamed,
+        }
+    }
+
+    /// The same with names that are ranked in another way.
+    pub fn ranked_by(self, rank: fn(&str) -> Option<FileRank>) -> LogFiles {
+        LogFiles { rank, ..self }
     }
 
     /// The same of a log that is usually in this folder: then its path is not kept twice.

@@ -42,11 +42,10 @@ mod user_storages;
 pub mod users;
 
 pub use crate::runtime::folder_stamp::{stamp, stamp_at, stamp_listed, FolderStamp};
+pub use crate::runtime::log_files::{FileRank, LogFiles};
 pub use crate::runtime::network_fs::{is_on_network, network_file_system};
 pub use crate::runtime::root_watch::RootWatch;
-pub use crate::runtime::seam::{
-    Api, FileRank, Found, Hides, Listing, LogFiles, Runtime, Unreadable,
-};
+pub use crate::runtime::seam::{Api, Found, Hides, Listing, Runtime, Unreadable};
 
 use std::path::PathBuf;
 use std::sync::Arc;

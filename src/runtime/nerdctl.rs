@@ -32,6 +32,7 @@ use crate::runtime::docker::read_json;
 use crate::runtime::file::{nanos_of, stat_path, FileId};
 use crate::runtime::last_run::LastRun;
 use crate::runtime::log_driver::{LogDriver, JSON_FILE_DRIVER};
+use crate::runtime::log_files::{rank_by_number, FileRank, LogFiles};
 use crate::runtime::log_place;
 use crate::runtime::metadata::{ContainerMetadata, MetadataError};
 use crate::runtime::nerdctl::containerd::{Answer, Databases, Described};
@@ -39,9 +40,7 @@ use crate::runtime::nerdctl::names::Names;
 use crate::runtime::nerdctl::storage::list_storage;
 use crate::runtime::nerdctl::task::{last_run, place, task, tasks};
 use crate::runtime::safe_path::SafePath;
-use crate::runtime::seam::{
-    rank_by_number, FileRank, Found, Hides, Listing, LogFiles, Runtime, Unreadable,
-};
+use crate::runtime::seam::{Found, Hides, Listing, Runtime, Unreadable};
 use crate::runtime::storage::{LIMITS_OF_ROOT, LIMITS_OF_USERS};
 use crate::runtime::storages::Storages;
 use crate::runtime::user_storages::{Kind, Users};
@@ -287,10 +286,8 @@ impl Runtime for Nerdctl {
             Some(path) => log_place::place(found, Path::new(path)),
             None => found.dir.join(format!("{}-json.log", found.runtime_id())),
         };
-        vec![LogFiles {
-            rank: rank_by_rising_number,
-            ..LogFiles::numbered(log).moved_from(&found.dir)
-        }]
+        let log = LogFiles::numbered(log).moved_from(&found.dir);
+        vec![log.ranked_by(rank_by_rising_number)]
     }
 
     fn metadata(&self, found: &Found, _run: u32) -> Result<ContainerMetadata, MetadataError> {

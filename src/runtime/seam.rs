@@ -12,7 +12,7 @@ use crate::runtime::file::{stat_path, FileId};
 use crate::runtime::id::ContainerId;
 use crate::runtime::last_run::LastRun;
 use crate::runtime::log_driver::{JournalWriter, LogDriver};
-pub use crate::runtime::log_files::{rank_by_number, FileRank, LogFiles};
+use crate::runtime::log_files::LogFiles;
 use crate::runtime::metadata::{ContainerMetadata, MetadataError};
 use crate::runtime::safe_path::SafePath;
 use crate::runtime::Owner;

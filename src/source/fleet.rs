@@ -202,8 +202,8 @@ impl Fleet {
         }
         self.rescans = (self.rescans + 1) % RESCANS_OF_WATCHED;
         for (key, container) in &self.containers {
-            // Its account has the same id, but is elsewhere in memory: for a thousand idle containers,
-            // that is what a rescan takes.
+            // Its account has the same id, but is elsewhere in memory: reading the account as well
+            // would double the cache misses of a rescan.
             let id = &container.found().id;
             turn.services.link.activity.is(Doing::Looking, id);
             if container.needs_a_look(key % RESCANS_OF_WATCHED == self.rescans) {

@@ -7,7 +7,7 @@
 //!    and for folders whose stamp changed.
 //! 3. Look into the changed folders for new generations and renamed containers.
 //! 4. Read a slice of each *active* log in turn while the queue has space.
-//! 5. Sleep: not at all while there is more to read; a few milliseconds while logs are busy
+//! 5. Sleep: not at all while there is more to read; 24 ms or more while logs are busy
 //!    (longer the more there are); otherwise until a notice arrives.
 //!
 //! A log is active while it is busy. A log that is written only occasionally is watched; a
@@ -376,7 +376,7 @@ impl Reader {
             tv_sec: i64::try_from(longest.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(longest.subsec_nanos()),
         };
-        // While logs are read every few milliseconds anyway, writes need not wake the reader.
+        // While logs are read in each cycle anyway, writes need not wake the reader.
         let is_idle = self.schedule.is_idle() && pass == Pass::CaughtUp;
         let writes = watch.writes().filter(|_| is_idle);
         let mut fds = vec![PollFd::new(&link.reader_waker, PollFlags::IN)];

@@ -67,20 +67,24 @@ fn host_of(program: &Path, plugin: &Path, root: &DockerRoot) -> (FluentBit, Rece
     (host, receiver)
 }
 
-fn arrived(receiver: &Receiver<Request>) -> Vec<String> {
-    let requests = receiver.received();
+/// The lines of these bodies, each of which is a record as JSON.
+fn lines(requests: &[Request]) -> impl Iterator<Item = &[u8]> {
     let lines = requests
         .iter()
         .flat_map(|request| request.body.split(|byte| *byte == b'\n'));
-    let records = lines.filter(|line| !line.is_empty()).map(|line| {
+    lines.filter(|line| !line.is_empty())
+}
+
+fn arrived(receiver: &Receiver<Request>) -> Vec<String> {
+    let text_of = |line| {
         let record: serde_json::Value = serde_json::from_slice(line).expect("JSON");
         record["log"]
             .as_str()
             .expect("a text")
             .trim_end()
             .to_owned()
-    });
-    records.collect()
+    };
+    lines(&receiver.received()).map(text_of).collect()
 }
 
 /// Every line has come once: the first of all, and the second of these containers.
@@ -143,11 +147,7 @@ fn descriptors_of_ours(host: &FluentBit, root: &DockerRoot) -> usize {
 }
 
 fn count_lines(receiver: &Receiver<Request>) -> usize {
-    let requests = receiver.received();
-    let lines = requests
-        .iter()
-        .flat_map(|request| request.body.split(|byte| *byte == b'\n'));
-    lines.filter(|line| !line.is_empty()).count()
+    lines(&receiver.received()).count()
 }
 
 /// The limit of a user namespace of its own; that of the machine stays as it is. The rest is polled.

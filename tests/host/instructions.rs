@@ -199,7 +199,7 @@ fn quiet_log(root: &DockerRoot, number: usize) -> LogWriter {
     log
 }
 
-/// Instructions in [`PASS_FUNCTIONS`] over so many rounds, and the start.
+/// Instructions in [`PASS_FUNCTIONS`] over `rounds` rounds, and the start.
 fn count_rounds(rounds: usize) -> f64 {
     let root = DockerRoot::new();
     let mut logs: Vec<_> = (0..QUIET_LOGS)

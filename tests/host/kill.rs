@@ -1,7 +1,8 @@
 //! SIGKILL at random moments, under load, rotation and pauses: nothing is lost, and
 //! nothing comes twice but the append that a kill catches between it and the
-//! move of the checkpoint (`test_kit::kills`). Containers with one tag share appends. What is counted is what was in the host's files at the
-//! kill, and what comes after it. Three containers are Docker's, two a kubelet's.
+//! move of the checkpoint (`test_kit::kills`). Containers with one tag share appends.
+//! What is counted is what was in the host's files at the kill, and what comes after it.
+//! Three containers are Docker's, two a kubelet's.
 //!
 //! `KILLS=n` and `SEED=s` kill oftener and elsewhere.
 
@@ -232,8 +233,7 @@ fn kills_of_fluent_bit_between_appends_of_several_containers_lose_nothing() {
 
 /// With `storage.type filesystem`. Nothing is flushed until the last kill is over,
 /// so that what comes twice is not what Fluent Bit delivered and had not yet
-/// ticked off when it was killed.
-/// An append is of so many containers at the most.
+/// ticked off when it was killed. `containers`: how many containers an append has at most.
 fn kill_fluent_bit(name: &str, tags: &str, containers: usize) {
     let roots = Roots::new();
     let Some(host) = fluent_bit(name, &roots) else {
@@ -310,7 +310,7 @@ fn start_and_kill(host: &mut FluentBit, start: usize, moment: Duration) {
 }
 
 /// How often each line of each container came: how many came twice. Each came, and what
-/// came twice are so many batches at the most as there were kills.
+/// came twice are at most as many batches as there were kills.
 #[track_caller]
 fn assert_one_batch_at_the_most(
     counts: &BTreeMap<(String, usize), usize>,
@@ -318,7 +318,7 @@ fn assert_one_batch_at_the_most(
     kills: usize,
 ) -> usize {
     let repeated: Vec<_> = counts.iter().filter(|(_, count)| **count > 1).collect();
-    // A batch is contiguous: so many stretches of lines that came twice.
+    // A batch is contiguous: stretches of lines that came twice.
     let stretches = repeated
         .windows(2)
         .filter(|pair| pair[0].0 .0 != pair[1].0 .0 || pair[0].0 .1 + 1 != pair[1].0 .1)

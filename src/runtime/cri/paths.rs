@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::runtime::id::ContainerId;
-use crate::runtime::seam::{rank_by_number, FileRank};
+use crate::runtime::log_files::{rank_by_number, FileRank};
 
 /// The location of a container's log, derived from its origin path.
 pub(super) struct Place<'a> {

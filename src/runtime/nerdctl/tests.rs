@@ -82,10 +82,7 @@ fn start(dir: &tempfile::TempDir, found: &Found, env: &str) -> PathBuf {
 #[test]
 fn the_highest_number_is_the_newest() {
     let mut names = ["x.log.9", "x.log", "x.log.10", "x.log.4294967295"];
-    let log = LogFiles {
-        rank: rank_by_rising_number,
-        ..LogFiles::numbered(Path::new("/x/x.log"))
-    };
+    let log = LogFiles::numbered(Path::new("/x/x.log")).ranked_by(rank_by_rising_number);
     names.sort_by_key(|name| log.rank_of(name).unwrap().age);
     assert_eq!(names, ["x.log", "x.log.4294967295", "x.log.10", "x.log.9"]);
     for other in ["x.log.1.gz", "x.log.0", "x.log.x", "log-config.json"] {

@@ -17,7 +17,7 @@ use crate::source::fleet::Fleet;
 use crate::source::schedule::Schedule;
 use crate::source::services::Services;
 
-/// So many more than necessary are put to rest at a time: the share, divided by this.
+/// Logs closed at a time beyond what is necessary: the share, divided by this.
 const SPARE_PART: usize = 8;
 /// How long after an attempt that could not close enough the next one is due.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -52,7 +52,7 @@ pub(super) struct Limit {
     limit: OpenFilesLimit,
     /// `None` if it is not shared.
     share: Option<Share>,
-    /// So many, at least, until the next attempt.
+    /// With up to this many open files, the next attempt is not due before this time.
     tried: Option<(usize, Instant)>,
 }
 

@@ -11,6 +11,9 @@ use crate::terminal::harmless;
 const PREFIX: &str = "fluentbit_container_logs_";
 /// A reader without a cycle for longer is stuck: an idle one completes one every ten seconds.
 const STUCK_SECONDS: f64 = 60.0;
+/// The plugin updates its figures no more often, and no more often than this for each container.
+const UPDATE: Duration = Duration::from_secs(1);
+const UPDATE_PER_CONTAINER: Duration = Duration::from_micros(500);
 
 /// The name of an input, and name and id of a container.
 type Key = (String, String, String);
@@ -22,8 +25,8 @@ pub struct Metrics {
     containers: BTreeMap<Key, Row>,
     /// Their sums, by input.
     totals: BTreeMap<String, Row>,
-    /// How many containers there are now, if that is said: those that are gone keep their series.
-    count: Option<u64>,
+    /// How many containers each input has now, if that is said: those that are gone keep their series.
+    counts: BTreeMap<String, u64>,
     /// What is wrong with an input as a whole: how bad, which input, and what.
     troubles: Vec<(u8, String, String)>,
 }
@@ -45,7 +48,8 @@ impl Metrics {
                 None => {
                     match series.name {
                         "containers" => {
-                            *metrics.count.get_or_insert(0) += series.value as u64;
+                            *metrics.counts.entry(input.clone()).or_default() +=
+                                series.value as u64;
                         }
                         "buffered_bytes" => {
                             buffered.entry(input.clone()).or_default().0 = series.value
@@ -77,10 +81,29 @@ impl Metrics {
         Some(metrics).filter(|metrics| !metrics.totals.is_empty())
     }
 
-    /// The table, with the rates since `before`, which was read `elapsed` earlier.
-    pub fn table(&self, before: Option<(&Metrics, Duration)>) -> Table {
-        let rate = |now: u64, lines: &dyn Fn(&Metrics) -> Option<u64>| {
-            let Some((before, elapsed)) = before else {
+    /// The inputs.
+    pub fn inputs(&self) -> impl Iterator<Item = &str> {
+        self.totals.keys().map(String::as_str)
+    }
+
+    /// The lines of an input since its start.
+    pub fn lines_of(&self, input: &str) -> Option<u64> {
+        self.totals.get(input).map(|total| total.lines)
+    }
+
+    /// The shortest time between two updates of an input's figures (docs/metrics.md).
+    pub fn update_interval(&self, input: &str) -> Duration {
+        let count = self.counts.get(input).copied().unwrap_or(0);
+        let for_each =
+            UPDATE_PER_CONTAINER.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
+        for_each.max(UPDATE)
+    }
+
+    /// The table, with the rates of each input since the figures that `since` has of it, and the
+    /// time between these and the present ones; 0 if there are none.
+    pub fn table<'m>(&self, since: impl Fn(&str) -> Option<(&'m Metrics, Duration)>) -> Table {
+        let rate = |input: &str, now: u64, lines: &dyn Fn(&Metrics) -> Option<u64>| {
+            let Some((before, elapsed)) = since(input) else {
                 return 0.0;
             };
             // A reload begins at 0 again.
@@ -90,16 +113,21 @@ impl Metrics {
         let rows = self.containers.iter().map(|(key, row)| Row {
             name: key.1.clone(),
             source: key.0.clone(),
-            rate: rate(row.lines, &|before| Some(before.containers.get(key)?.lines)),
+            rate: rate(&key.0, row.lines, &|before| {
+                Some(before.containers.get(key)?.lines)
+            }),
             ..row.clone()
         });
         let rows: Vec<Row> = rows.collect();
         let mut total = Row {
-            name: Table::name_of_total(self.count.unwrap_or(rows.len() as u64)),
+            name: Table::name_of_total(match self.counts.is_empty() {
+                true => rows.len() as u64,
+                false => self.counts.values().sum(),
+            }),
             ..Row::default()
         };
         for (input, sum) in &self.totals {
-            total.rate += rate(sum.lines, &|before| Some(before.totals.get(input)?.lines));
+            total.rate += rate(input, sum.lines, &|before| before.lines_of(input));
             total.lines += sum.lines;
             total.lag_bytes += sum.lag_bytes;
             total.lag_seconds = total.lag_seconds.max(sum.lag_seconds);

@@ -8,6 +8,7 @@ mod metrics;
 mod remote;
 mod screen;
 mod table;
+mod updates;
 mod view;
 
 pub use arguments::TopArguments;

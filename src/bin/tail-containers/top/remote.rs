@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::metrics::Metrics;
 use super::screen::Screen;
 use super::title;
+use super::updates::Updates;
 use crate::arguments::Arguments;
 use crate::follow::Stop;
 use crate::say;
@@ -78,12 +79,12 @@ type Answer = (Instant, Result<Metrics, String>);
 pub fn run(arguments: &Arguments, address: &Address, interval: Duration) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let first = ask(&runtime, address).map_err(io::Error::other)?;
-    let mut last = (Instant::now(), first);
+    let mut updates = Updates::new(Instant::now(), first);
     let stop = Stop::at_signal()?;
     let title = title(&format!("Fluent Bit at {}", address.origin()), interval);
-    let mut screen = Screen::new(arguments, title, last.1.table(None), &stop);
+    let mut screen = Screen::new(arguments, title, updates.table(), &stop);
     if screen.is_live() {
-        screen.show(last.1.table(None), None)?;
+        screen.show(updates.table(), None)?;
     }
     let answers = keep_asking(runtime, address.clone(), interval, stop.clone());
     let mut silence: Option<String> = None;
@@ -91,19 +92,18 @@ pub fn run(arguments: &Arguments, address: &Address, interval: Duration) -> io::
         while let Ok((now, answer)) = answers.try_recv() {
             match answer {
                 Ok(metrics) => {
-                    let elapsed = now.duration_since(last.0);
-                    let table = metrics.table(Some((&last.1, elapsed)));
-                    (last, silence) = ((now, metrics), None);
-                    screen.show(table, None)?;
+                    updates.take(now, metrics);
+                    silence = None;
+                    screen.show(updates.table(), None)?;
                     if !arguments.follows() {
                         return Ok(());
                     }
                 }
                 Err(problem) if !arguments.follows() => return Err(io::Error::other(problem)),
                 Err(problem) => {
-                    let age = now.duration_since(last.0).as_secs();
+                    let age = now.duration_since(updates.at()).as_secs();
                     if screen.is_live() {
-                        let mut table = last.1.table(None);
+                        let mut table = updates.table_without_rates();
                         let text = format!("{problem}; these figures are {age} s old");
                         table.troubles.insert(0, text);
                         screen.show(table, None)?;

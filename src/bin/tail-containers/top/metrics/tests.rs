@@ -27,7 +27,7 @@ fn metrics(text: &str) -> Metrics {
 
 #[test]
 fn figures_are_those_of_each_container_and_of_all_inputs() {
-    let table = metrics(TEXT).table(None);
+    let table = metrics(TEXT).table(|_| None);
     let rows: Vec<(&str, &str, u64, u64, u64)> = table
         .rows
         .iter()
@@ -61,7 +61,7 @@ fn the_number_of_containers_is_that_of_now() {
 fluentbit_container_logs_containers{name=\"logs\",source=\"file\"} 250
 fluentbit_container_logs_containers{name=\"users\",source=\"file\"} 1
 ";
-    let table = metrics(&(TEXT.to_owned() + more)).table(None);
+    let table = metrics(&(TEXT.to_owned() + more)).table(|_| None);
     assert_eq!(table.total.name, "total of 251 containers");
 }
 
@@ -73,11 +73,11 @@ fn rates_are_since_the_last_answer_and_survive_a_reload() {
             .replace("} 100\n", "} 130\n")
             .replace("} 120\n", "} 150\n"),
     );
-    let table = after.table(Some((&before, Duration::from_secs(2))));
+    let table = after.table(|_| Some((&before, Duration::from_secs(2))));
     assert_eq!((table.rows[0].rate, table.rows[1].rate), (15.0, 0.0));
     assert_eq!(table.total.rate, 15.0);
     let reloaded = metrics(&TEXT.replace("} 100\n", "} 6\n").replace("} 120\n", "} 6\n"));
-    let table = reloaded.table(Some((&before, Duration::from_secs(2))));
+    let table = reloaded.table(|_| Some((&before, Duration::from_secs(2))));
     assert_eq!((table.rows[0].rate, table.total.rate), (3.0, 3.0));
 }
 
@@ -102,7 +102,7 @@ fn troubles_name_the_input_and_the_worst_comes_first() {
             "buffered_bytes{name=\"logs\"} 100",
             "buffered_bytes{name=\"logs\"} 24000001",
         );
-    let troubles = metrics(&text).table(None).troubles;
+    let troubles = metrics(&text).table(|_| None).troubles;
     let parts = [
         "logs: the reader has completed no cycle for 75 s",
         "logs: /var/lib/docker/containers cannot be listed",
