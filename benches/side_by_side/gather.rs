@@ -75,7 +75,12 @@ pub fn ready_records(root: &Path, file: &Path, options: &[(&str, &str)]) -> Resu
             .iter()
             .find(|(option, _)| option.eq_ignore_ascii_case(name));
         let given = given.map(|(_, value)| (*value).to_owned());
-        given.or_else(|| (name == "Docker_Root").then(|| root.display().to_string()))
+        given.or_else(|| match name {
+            "Docker_Root" => Some(root.display().to_string()),
+            // A log of fewer bytes than are kept ends.
+            "Follow" => Some("off".to_owned()),
+            _ => None,
+        })
     })?;
     let keeper = Keeper {
         file: RefCell::new(BufWriter::new(File::create(file)?)),
