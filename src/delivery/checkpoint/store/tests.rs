@@ -16,6 +16,12 @@ fn id(digit: char) -> ContainerId {
     ContainerId::parse(&digit.to_string().repeat(64)).unwrap()
 }
 
+fn numbered(number: u16) -> ContainerId {
+    let mut bytes = [0; 32];
+    bytes[..2].copy_from_slice(&number.to_be_bytes());
+    ContainerId::from_bytes(bytes)
+}
+
 fn checkpoint(offset: u64) -> StreamCheckpoint {
     StreamCheckpoint {
         fingerprint: Fingerprint::of(b"head"),
@@ -537,10 +543,7 @@ fn whatever_is_written_together_is_what_the_next_start_finds() {
     };
     for round in 1..200 {
         for _ in 0..below(300) {
-            let number = below(600) as u16;
-            let mut bytes = [0; 32];
-            bytes[..2].copy_from_slice(&number.to_be_bytes());
-            let id = ContainerId::from_bytes(bytes);
+            let id = numbered(below(600) as u16);
             store.advance_unwritten(id, &[Some(checkpoint(round)), None]);
             expected.insert(id, round);
         }
@@ -599,4 +602,20 @@ fn one_that_cannot_be_written_keeps_no_other_from_the_file() {
         [Some(4), Some(5), None]
     );
     assert_eq!(offset(&store, 'c'), Some(3), "in memory");
+}
+
+/// As on a disk that was remounted read-only.
+#[test]
+fn where_nothing_can_be_written_removed_containers_are_forgotten_in_memory() {
+    let (_dir, path) = db();
+    let mut store = CheckpointStore::open(&path).unwrap().store;
+    store.file = Some(File::open(&path).unwrap());
+    let mut now = Instant::now();
+    for number in 0..1000u16 {
+        let id = numbered(number);
+        store.advance(id, &[Some(checkpoint(7)), None]).unwrap_err();
+        store.forget(&id, now).unwrap_err();
+        now += FORGET_AFTER;
+    }
+    assert!(store.len() <= 2 && store.unwritten.len() <= 2);
 }
