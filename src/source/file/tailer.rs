@@ -17,6 +17,7 @@ use crate::runtime::LogFiles;
 use crate::source::file::feed::{Feed, ReadContext};
 use crate::source::file::generation::Found;
 use crate::source::file::rotation::{Rotation, Start};
+use crate::source::file::tailer::at_rest::Reads;
 use crate::source::slice::{LineCost, Slice};
 use crate::telemetry::account::Account;
 use crate::telemetry::activity::Doing;
@@ -29,19 +30,6 @@ mod opened;
 /// A log in which something was written this long ago and that was not read since is read with a
 /// delay: more than the interval at which busy logs, and polled ones, are read.
 const BEHIND: Duration = Duration::from_millis(500);
-
-/// A log that was silent for so long may be so again, and keeps nothing that only reading needs.
-const RARE: Duration = Duration::from_secs(5);
-
-/// How often the log is read to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reads {
-    /// It was not yet.
-    None,
-    /// Before the last time, it was silent for [`RARE`], or never read.
-    Rare,
-    Often,
-}
 
 /// How a slice ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,32 +159,15 @@ impl Tailer {
             let now = context.now;
             self.seen_until = now;
             if has_read {
-                self.reads = match self.reads {
-                    Reads::None => Reads::Rare,
-                    _ if now.duration_since(self.read_at) > RARE => Reads::Rare,
-                    _ => Reads::Often,
-                };
-                self.read_at = now;
-                self.rest_if_rarely_read();
+                self.note_read(now);
             } else {
                 self.cost.rested(now);
-                if now.duration_since(self.read_at) > RARE {
-                    self.reads = Reads::Rare;
-                    self.rest_if_rarely_read();
-                }
+                self.note_silence(now);
             }
             self.is_quiet = now.duration_since(self.read_at) > BEHIND;
         }
         self.note_unread();
         step
-    }
-
-    /// Frees what only reading needs unless it is needed again soon. Not later than at the end of what
-    /// was read: of many logs that are read in turn, each has the memory that the last one left.
-    fn rest_if_rarely_read(&mut self) {
-        if self.reads != Reads::Often {
-            self.feed.assembler.rest_for_long();
-        }
     }
 
     /// Its log was read to its end, and each write to it is reported from now on.
