@@ -134,7 +134,7 @@ mod tests {
     use crate::delivery::host::embedded::decode_records;
     use crate::format::msgpack::Field;
     use crate::format::position::Stream;
-    use crate::pipeline::encode::{put_record, RecordFields};
+    use crate::pipeline::encode::{put_record, PackedFields, RecordFields};
     use crate::pipeline::partial::Line;
     use serde_json::{json, Value as Json};
 
@@ -318,7 +318,7 @@ mod tests {
         let group = Field::Map(vec![("a".to_owned(), Field::Number(1))]);
         for fields in [
             RecordFields::new(&[]),
-            RecordFields::in_group(&group, &group),
+            PackedFields::in_group(&group, &group).unpack(),
         ] {
             let bytes = batch(&["none", "of these"], &fields);
             assert_eq!(parsing(None, false).apply(&bytes, &mut words), bytes);

@@ -146,7 +146,7 @@ mod tests {
     use crate::delivery::host::embedded::decode_records;
     use crate::format::msgpack::Field;
     use crate::format::position::Stream;
-    use crate::pipeline::encode::{put_record, RecordFields};
+    use crate::pipeline::encode::{put_record, PackedFields, RecordFields};
     use crate::pipeline::partial::Line;
     use crate::runtime::id::ContainerId;
     use crate::telemetry::account::Account;
@@ -227,7 +227,7 @@ mod tests {
         let group = Field::Map(vec![("a".to_owned(), Field::text("group"))]);
         [
             RecordFields::new(&[("image".to_owned(), Field::text("shop"))]),
-            RecordFields::in_group(&group, &group),
+            PackedFields::in_group(&group, &group).unpack(),
         ]
     }
 

@@ -47,7 +47,7 @@ pub struct Assembler {
     /// The last entry taken from each stream.
     taken: PerStream<TimeCursor>,
     /// Time of the last line of each stream that was delivered without its end.
-    mid_line: PerStream<Option<Timestamp>>,
+    mid_line: PerStream<Option<Box<Timestamp>>>,
     /// End of the file that was read before the current one.
     file_end: Option<Box<StreamCheckpoint>>,
     /// What is dropped of each stream. While entries are held back, there is one.
@@ -113,6 +113,7 @@ impl Assembler {
         if template.multiline != self.template.multiline {
             self.lines.set_multiline(&template.multiline);
         }
+        self.batches.set_template(&template);
         self.template = template;
     }
 
@@ -269,7 +270,7 @@ impl Assembler {
 
     /// Reserves space for the records of `source_bytes` bytes.
     pub fn begin(&mut self, link: &Link, source_bytes: usize) {
-        self.batches.begin(link, source_bytes);
+        self.batches.begin(link, source_bytes, &self.template);
     }
 
     /// How long after the last entry an open line or text is considered complete; `None` if
@@ -291,6 +292,11 @@ impl Assembler {
     /// Frees what the next entry can do without.
     pub fn rest(&mut self) {
         self.lines.rest();
+    }
+
+    /// Frees what only reading needs, unless something is to be pushed. The next line makes it again.
+    pub fn rest_for_long(&mut self) {
+        self.batches.rest();
     }
 
     /// Number of split lines that wait for their rest.
@@ -332,7 +338,7 @@ impl Assembler {
         for stream in Stream::ALL.into_iter().filter(|stream| of[stream.index()]) {
             let put = |line: Line<'_>| batches.put(stream, &line, template);
             if self.lines.close_line(stream, put) {
-                self.mid_line[stream.index()] = Some(self.taken[stream.index()].time);
+                self.mid_line[stream.index()] = Some(Box::new(self.taken[stream.index()].time));
             }
         }
     }
@@ -347,7 +353,7 @@ impl Assembler {
     /// line or text (I2), if there is one.
     fn checkpoint(&self, stream: Stream, here: StreamCheckpoint) -> StreamCheckpoint {
         let cursor = self.taken[stream.index()];
-        let is_mid_line = self.mid_line[stream.index()] == Some(cursor.time);
+        let is_mid_line = self.mid_line[stream.index()].as_deref() == Some(&cursor.time);
         let here = match &self.held {
             Some(held) if held.is_all() => StreamCheckpoint {
                 is_by_time: true,

@@ -7,7 +7,7 @@ use crate::delivery::checkpoint::Advance;
 use crate::delivery::link::Link;
 use crate::delivery::queue::{Batch, Mark, Progress, BATCH_BYTES};
 use crate::format::position::{PerStream, Stream, Timestamp};
-use crate::pipeline::encode::put_record_merged;
+use crate::pipeline::encode::{put_record_merged, RecordFields};
 use crate::pipeline::merge::Merged;
 use crate::pipeline::partial::Line;
 use crate::pipeline::template::RecordTemplate;
@@ -24,12 +24,22 @@ const CAUTIOUS_BATCH_BYTES: usize = 64 * 1024;
 /// Builds the batches of one container.
 #[derive(Debug)]
 pub(crate) struct BatchBuilder {
-    /// One batch for each stream if they have different tags; otherwise only the first.
-    parts: PerStream<Part>,
+    /// What only reading needs.
+    building: Option<Box<Building>>,
     /// Encoded size at which [`BatchBuilder::is_due`] returns true.
     due: usize,
     /// Bytes cut off lines, and the number of those lines, until the assembler takes them.
     pub cut: Amount,
+}
+
+/// The batches under construction.
+#[derive(Debug)]
+struct Building {
+    /// One batch for each stream if they have different tags; otherwise only the first.
+    parts: PerStream<Part>,
+    /// Those of the template.
+    fields: RecordFields,
+    is_tagged_by_stream: bool,
 }
 
 /// A batch under construction.
@@ -49,21 +59,51 @@ struct Part {
 impl Default for BatchBuilder {
     fn default() -> BatchBuilder {
         BatchBuilder {
-            parts: PerStream::default(),
+            building: None,
             due: MARK_BYTES,
             cut: Amount::default(),
         }
     }
 }
 
+impl Building {
+    fn of(template: &RecordTemplate) -> Box<Building> {
+        Box::new(Building {
+            parts: PerStream::default(),
+            fields: template.fields.unpack(),
+            is_tagged_by_stream: template.is_tagged_by_stream(),
+        })
+    }
+
+    fn size(&self) -> usize {
+        self.parts[0].bytes.len() + self.parts[1].bytes.len()
+    }
+}
+
 impl BatchBuilder {
     /// Reserves space for the records of `source_bytes` bytes. Records of short lines take
     /// about twice as much; if they take more, the buffer grows.
-    pub fn begin(&mut self, link: &Link, source_bytes: usize) {
-        let bytes = &mut self.parts[0].bytes;
+    pub fn begin(&mut self, link: &Link, source_bytes: usize, template: &RecordTemplate) {
+        let building = self.building.get_or_insert_with(|| Building::of(template));
+        let bytes = &mut building.parts[0].bytes;
         if bytes.capacity() == 0 {
             *bytes = link.queue.buffer();
             bytes.reserve(source_bytes.saturating_mul(2).min(BATCH_BYTES));
+        }
+    }
+
+    /// Frees what the next line can do without, unless there is something to push.
+    pub fn rest(&mut self) {
+        let is_pushed = |building: &mut Box<Building>| building.parts.iter().all(Part::is_empty);
+        self.building.take_if(is_pushed);
+    }
+
+    /// Later records are those of `template`.
+    pub fn set_template(&mut self, template: &RecordTemplate) {
+        self.rest();
+        if let Some(building) = &mut self.building {
+            building.fields = template.fields.unpack();
+            building.is_tagged_by_stream = template.is_tagged_by_stream();
         }
     }
 
@@ -71,13 +111,22 @@ impl BatchBuilder {
     // Like all on the way of a line, without a call: its parts would be passed in memory.
     #[inline(always)]
     pub fn put(&mut self, stream: Stream, line: &Line<'_>, template: &RecordTemplate) {
-        let into = &mut self.parts[template.building_of(stream)];
-        let fields = &template.fields;
+        let building = match &mut self.building {
+            Some(building) => building,
+            building => begun(building, template),
+        };
+        let into = match building.is_tagged_by_stream {
+            true => &mut building.parts[stream.index()],
+            false => &mut building.parts[0],
+        };
+        let fields = &building.fields;
         if into.records == 0 {
             into.bytes.extend_from_slice(fields.group_start());
             into.since = line.time;
         }
-        let is_merged = into.merged.take(line.text, &template.merge, fields.keys());
+        let is_merged = into
+            .merged
+            .take(line.text, &template.merge, template.fields.keys());
         put_record_merged(
             &mut into.bytes,
             line,
@@ -97,13 +146,14 @@ impl BatchBuilder {
     }
 
     fn size(&self) -> usize {
-        self.parts[0].bytes.len() + self.parts[1].bytes.len()
+        self.building.as_ref().map_or(0, |building| building.size())
     }
 
     /// Whether enough was built to add a mark or close the batch.
     #[inline(always)]
     pub fn is_due(&self) -> bool {
-        self.size() >= self.due
+        let building = self.building.as_ref();
+        building.is_some_and(|building| building.size() >= self.due)
     }
 
     /// Whether the batch is to be closed.
@@ -114,7 +164,10 @@ impl BatchBuilder {
 
     /// What each batch has, and the time of its first record; `None` without records.
     pub fn carried(&self) -> PerStream<Option<(Amount, Timestamp)>> {
-        self.parts.each_ref().map(|part| {
+        let Some(building) = &self.building else {
+            return [None, None];
+        };
+        building.parts.each_ref().map(|part| {
             let amount = Amount {
                 bytes: part.source_bytes,
                 records: part.records as u64,
@@ -125,7 +178,8 @@ impl BatchBuilder {
 
     /// Adds a mark, up to which the checkpoint advances to `pending`.
     pub fn mark(&mut self, pending: Advance, template: &RecordTemplate) {
-        for (index, part) in self.parts.iter_mut().enumerate() {
+        let parts = self.building.iter_mut().flat_map(|it| &mut it.parts);
+        for (index, part) in parts.enumerate() {
             if part.marks.last().map_or(0, |mark| mark.records) == part.records {
                 continue;
             }
@@ -156,7 +210,10 @@ impl BatchBuilder {
         always: bool,
     ) {
         self.due = MARK_BYTES;
-        let [first, second] = std::mem::take(&mut self.parts);
+        let built = self.building.as_mut();
+        let [first, second] = built
+            .map(|building| std::mem::take(&mut building.parts))
+            .unwrap_or_default();
         let has_second = second.records > 0;
         // One batch may be accepted and the next refused: each advances only its own stream,
         // and only the last one the other stream as well.
@@ -165,31 +222,51 @@ impl BatchBuilder {
         } else {
             pending
         };
+        let group_end = self.building.as_ref().map(|it| it.fields.group_end());
+        let group_end = group_end.unwrap_or_default();
         let push = |part: Part, tag: usize, advance| {
-            link.push(part.into_batch(account, template, tag, advance));
+            link.push(part.into_batch(account, template, group_end, tag, advance));
         };
+        let mut unused = Vec::new();
         if first.records > 0 || (always && !has_second) {
             push(first, 0, first_moves);
         } else {
-            // Keep the buffer for the next batch.
-            self.parts[0].bytes = first.bytes;
+            unused = first.bytes;
         }
         if has_second {
             push(second, 1, pending);
         }
+        if let Some(building) = &mut self.building {
+            // Keep the buffer for the next batch.
+            building.parts[0].bytes = unused;
+        }
     }
 }
 
+/// Begins batches with the first line after [`BatchBuilder::rest`].
+#[cold]
+fn begun<'a>(
+    building: &'a mut Option<Box<Building>>,
+    template: &RecordTemplate,
+) -> &'a mut Box<Building> {
+    building.insert(Building::of(template))
+}
+
 impl Part {
+    fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
     fn into_batch(
         mut self,
         account: &Arc<Account>,
         template: &RecordTemplate,
+        group_end: &[u8],
         tag: usize,
         advance: Advance,
     ) -> Batch {
         if self.records > 0 {
-            self.bytes.extend_from_slice(template.fields.group_end());
+            self.bytes.extend_from_slice(group_end);
         }
         Batch {
             container: *account.id(),
@@ -201,5 +278,51 @@ impl Part {
             progress: Progress::Advance(advance),
             marks: self.marks,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::host::embedded::decode_records;
+    use crate::runtime::id::ContainerId;
+    use crate::runtime::metadata::ContainerMetadata;
+
+    #[test]
+    fn at_rest_nothing_is_kept_but_what_is_to_be_pushed_and_later_records_have_their_fields() {
+        let id = ContainerId::from_bytes([1; 32]);
+        let named = |name: &str| {
+            let metadata = ContainerMetadata {
+                name: name.to_owned(),
+                ..ContainerMetadata::default()
+            };
+            RecordTemplate::unnamed(&id, metadata)
+        };
+        let (first, second) = (named("first"), named("second"));
+        let line = Line {
+            text: b"x",
+            ..Line::default()
+        };
+        let mut batches = BatchBuilder::default();
+        let names = |batches: &BatchBuilder| -> Vec<String> {
+            let building = batches.building.as_ref().unwrap();
+            let records = decode_records(&building.parts[0].bytes).unwrap();
+            let names = records
+                .iter()
+                .map(|it| it.text("container_name").to_owned());
+            names.collect()
+        };
+        batches.put(Stream::Stdout, &line, &first);
+        batches.rest();
+        batches.set_template(&second);
+        batches.put(Stream::Stdout, &line, &second);
+        assert_eq!(names(&batches), ["first", "second"]);
+        // Pushed.
+        batches.building.as_mut().unwrap().parts = PerStream::default();
+        batches.rest();
+        assert!(batches.building.is_none() && !batches.is_due());
+        assert_eq!(batches.carried(), [None, None]);
+        batches.put(Stream::Stderr, &line, &first);
+        assert_eq!(names(&batches), ["first"]);
     }
 }

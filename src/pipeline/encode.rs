@@ -2,7 +2,8 @@
 //! …, "container_id": …, …}]`.
 //!
 //! Whatever is the same for every record of a container and stream is encoded once
-//! ([`RecordFields`]) and copied after each text.
+//! ([`RecordFields`]) and copied after each text. A log that is not read needs less of it
+//! ([`PackedFields`]).
 
 use std::borrow::Cow;
 
@@ -15,85 +16,65 @@ use crate::pipeline::partial::Line;
 
 /// The key `log`, as a MessagePack string.
 const LOG_KEY: &[u8] = b"\xa3log";
+/// The key `stream`.
+const STREAM_KEY: &[u8] = b"\xa6stream";
 
-/// The encoded fields that a container's records have besides their line.
+/// The fields that a container's records have besides their line, as they are kept while nothing is
+/// read: each once, and nothing twice for both streams. [`RecordFields`] are made of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecordFields {
-    /// The record's metadata map, which follows its time.
-    metadata: PerStream<Box<[u8]>>,
-    plain_head: PerStream<PlainHead>,
-    /// The fields after `log`.
-    encoded: PerStream<Box<[u8]>>,
-    count: usize,
+pub struct PackedFields {
+    layout: PackedLayout,
     keys: Vec<String>,
-    group_start: Box<[u8]>,
-    group_end: Box<[u8]>,
     is_cut: bool,
 }
 
-impl RecordFields {
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum PackedLayout {
+    /// Fields of each record, after `stream`.
+    Record { encoded: Box<[u8]>, count: u32 },
+    /// The marker before the records of a batch, which has all fields.
+    Group { start: Box<[u8]> },
+}
+
+impl PackedFields {
     /// Fields `stream`, then `fields` in the given order.
-    pub fn new(fields: &[(String, Field)]) -> RecordFields {
-        let encoded = Stream::ALL.map(|stream| {
-            let mut out = Vec::new();
-            put_str(&mut out, b"stream");
-            put_str(&mut out, stream.name().as_bytes());
-            put_pairs(&mut out, fields);
-            out.into_boxed_slice()
-        });
-        let empty_map = || Box::from([0x80]);
-        let metadata: PerStream<Box<[u8]>> = [empty_map(), empty_map()];
-        let count = 1 + fields.len();
-        RecordFields {
-            plain_head: metadata
-                .each_ref()
-                .map(|metadata| PlainHead::new(metadata, count)),
-            metadata,
-            encoded,
-            count,
+    pub fn new(fields: &[(String, Field)]) -> PackedFields {
+        let mut encoded = Vec::new();
+        put_pairs(&mut encoded, fields);
+        PackedFields {
+            layout: PackedLayout::Record {
+                encoded: encoded.into_boxed_slice(),
+                count: u32::try_from(fields.len()).unwrap_or(u32::MAX),
+            },
             keys: ["log", "stream", "attrs", "truncated"]
                 .into_iter()
                 .chain(fields.iter().map(|(key, _)| key.as_str()))
                 .map(str::to_owned)
                 .collect(),
-            group_start: Box::default(),
-            group_end: Box::default(),
+            is_cut: false,
+        }
+    }
+
+    /// Fields for records in a group with content `body` and metadata `head`; the metadata of
+    /// each record contains its stream.
+    pub fn in_group(head: &Field, body: &Field) -> PackedFields {
+        PackedFields {
+            layout: PackedLayout::Group {
+                start: group::start(head, body),
+            },
+            keys: ["log", "attrs", "truncated"].map(str::to_owned).to_vec(),
             is_cut: false,
         }
     }
 
     /// Returns the fields with the flag `is_cut` set.
-    pub fn noting(self, is_cut: bool) -> RecordFields {
-        RecordFields { is_cut, ..self }
+    pub fn noting(self, is_cut: bool) -> PackedFields {
+        PackedFields { is_cut, ..self }
     }
 
     /// Whether metadata of the container is missing because it was too long or too much.
     pub fn is_cut(&self) -> bool {
         self.is_cut
-    }
-
-    /// Fields for records in a group with content `body` and metadata `head`; the metadata of
-    /// each record contains its stream.
-    pub fn in_group(head: &Field, body: &Field) -> RecordFields {
-        let metadata = Stream::ALL.map(|stream| {
-            let attributes = vec![("log.iostream".to_owned(), Field::text(stream.name()))];
-            let otlp = Field::Map(vec![("attributes".to_owned(), Field::Map(attributes))]);
-            let mut out = Vec::new();
-            Field::Map(vec![("otlp".to_owned(), otlp)]).put(&mut out);
-            out.into_boxed_slice()
-        });
-        RecordFields {
-            plain_head: metadata
-                .each_ref()
-                .map(|metadata| PlainHead::new(metadata, 0)),
-            metadata,
-            encoded: PerStream::default(),
-            count: 0,
-            keys: ["log", "attrs", "truncated"].map(str::to_owned).to_vec(),
-            group_start: group::start(head, body),
-            group_end: group::end(),
-            is_cut: false,
-        }
     }
 
     /// The keys that a record has, or may have, of its own.
@@ -104,6 +85,61 @@ impl RecordFields {
     /// Drops the keys, for a container whose lines are not merged.
     pub fn forget_keys(&mut self) {
         self.keys = Vec::new();
+    }
+
+    /// The fields as they are copied into each record.
+    pub fn unpack(&self) -> RecordFields {
+        match &self.layout {
+            PackedLayout::Record { encoded, count } => {
+                let count = 1 + *count as usize;
+                RecordFields {
+                    plain_head: [PlainHead::new(&[0x80], count); 2],
+                    encoded: Stream::ALL.map(|stream| {
+                        let name = stream.name().as_bytes();
+                        let length = STREAM_KEY.len() + STR_HEAD_BYTES + name.len();
+                        let mut out = Vec::with_capacity(length + encoded.len());
+                        out.extend_from_slice(STREAM_KEY);
+                        put_str(&mut out, name);
+                        out.extend_from_slice(encoded);
+                        out
+                    }),
+                    count,
+                    group_start: Box::default(),
+                    group_end: Box::default(),
+                }
+            }
+            PackedLayout::Group { start } => RecordFields {
+                plain_head: Stream::ALL.map(|stream| {
+                    let attributes = vec![("log.iostream".to_owned(), Field::text(stream.name()))];
+                    let otlp = Field::Map(vec![("attributes".to_owned(), Field::Map(attributes))]);
+                    let mut metadata = Vec::new();
+                    Field::Map(vec![("otlp".to_owned(), otlp)]).put(&mut metadata);
+                    PlainHead::new(&metadata, 0)
+                }),
+                encoded: PerStream::default(),
+                count: 0,
+                group_start: start.clone(),
+                group_end: group::end(),
+            },
+        }
+    }
+}
+
+/// The encoded fields that a container's records have besides their line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordFields {
+    plain_head: PerStream<PlainHead>,
+    /// The fields after `log`.
+    encoded: PerStream<Vec<u8>>,
+    count: usize,
+    group_start: Box<[u8]>,
+    group_end: Box<[u8]>,
+}
+
+impl RecordFields {
+    /// Fields `stream`, then `fields` in the given order.
+    pub fn new(fields: &[(String, Field)]) -> RecordFields {
+        PackedFields::new(fields).unpack()
     }
 
     /// The marker before the first record of a batch; usually empty.
@@ -126,6 +162,8 @@ const HEAD_BYTES: usize = 64;
 struct PlainHead {
     bytes: [u8; HEAD_BYTES],
     length: usize,
+    /// Where the record's metadata map, which follows its time, ends.
+    metadata_end: usize,
 }
 
 impl PlainHead {
@@ -133,6 +171,7 @@ impl PlainHead {
     fn new(metadata: &[u8], count: usize) -> PlainHead {
         let mut out = time_head(Timestamp::default()).to_vec();
         out.extend_from_slice(metadata);
+        let metadata_end = out.len();
         put_map_head(&mut out, 1 + count);
         out.extend_from_slice(LOG_KEY);
         let mut bytes = [0; HEAD_BYTES];
@@ -141,7 +180,16 @@ impl PlainHead {
         }
         let length = out.len();
         debug_assert!(length + STR_HEAD_BYTES <= HEAD_BYTES);
-        PlainHead { bytes, length }
+        PlainHead {
+            bytes,
+            length,
+            metadata_end,
+        }
+    }
+
+    /// The record's metadata map.
+    fn metadata(&self) -> &[u8] {
+        &self.bytes[TIME_HEAD_BYTES..self.metadata_end]
     }
 
     /// Appends it and the header of a text of `text_bytes` bytes.
@@ -200,7 +248,7 @@ fn put_any_record(
     };
     out.reserve(64 + text.len() + encoded.len() + line.attrs.len());
     out.extend_from_slice(&time_head(line.time));
-    out.extend_from_slice(&fields.metadata[stream.index()]);
+    out.extend_from_slice(fields.plain_head[stream.index()].metadata());
     let has_log = merged.is_none_or(Merged::keeps_log);
     let extra = usize::from(line.missing.is_any()) + usize::from(!line.attrs.is_empty());
     let merged_count = merged.map_or(0, Merged::count);
@@ -311,7 +359,7 @@ mod tests {
     fn a_record_without_extras_is_the_same_however_it_is_built() {
         let field = |value: &str| ("key".to_owned(), Field::text(value));
         let mut many: Vec<_> = (0..20).map(|_| field("value")).collect();
-        let group = RecordFields::in_group(&Field::Map(vec![]), &Field::Map(vec![]));
+        let group = PackedFields::in_group(&Field::Map(vec![]), &Field::Map(vec![])).unpack();
         let all = [
             RecordFields::new(&many),
             RecordFields::new(&many.split_off(18)),

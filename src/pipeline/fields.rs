@@ -4,7 +4,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::format::msgpack::Field;
-use crate::pipeline::encode::RecordFields;
+use crate::pipeline::encode::PackedFields;
 use crate::runtime::bounds::{Budget, LONGEST_KEY, MOST_PAIRS};
 use crate::runtime::globs::Globs;
 use crate::runtime::image::Image;
@@ -71,14 +71,14 @@ pub struct MetadataOptions {
 
 impl MetadataOptions {
     /// The metadata fields for the records of a container.
-    pub fn fields(&self, id: &str, metadata: &ContainerMetadata) -> RecordFields {
+    pub fn fields(&self, id: &str, metadata: &ContainerMetadata) -> PackedFields {
         let mut budget = Budget::default();
         let fields = match self.shape {
-            Shape::Off => RecordFields::new(&[]),
-            Shape::Flat => RecordFields::new(&self.plain(id, metadata, &mut budget)),
+            Shape::Off => PackedFields::new(&[]),
+            Shape::Flat => PackedFields::new(&self.plain(id, metadata, &mut budget)),
             Shape::Nested => {
                 let fields = self.plain(id, metadata, &mut budget);
-                RecordFields::new(&[(self.key.clone(), Field::Map(fields))])
+                PackedFields::new(&[(self.key.clone(), Field::Map(fields))])
             }
             Shape::Otel => self.group(id, metadata, &mut budget),
         };
@@ -142,7 +142,7 @@ impl MetadataOptions {
     /// The layout that the `opentelemetry` output reads: the resource in the body of a group's
     /// first record, the stream in each record's metadata. That output distinguishes resources
     /// by a number.
-    fn group(&self, id: &str, metadata: &ContainerMetadata, budget: &mut Budget) -> RecordFields {
+    fn group(&self, id: &str, metadata: &ContainerMetadata, budget: &mut Budget) -> PackedFields {
         let Image { name, tag, .. } = Image::parse(&metadata.image);
         let mut attributes = Vec::new();
         if is_id_known(metadata) {
@@ -202,7 +202,7 @@ impl MetadataOptions {
             ),
             ("scope_id".to_owned(), Field::Number(0)),
         ]);
-        RecordFields::in_group(&head, &body)
+        PackedFields::in_group(&head, &body)
     }
 }
 
@@ -300,7 +300,8 @@ mod tests {
     }
 
     /// A batch of one record.
-    fn encoded(fields: &RecordFields, stream: Stream) -> Vec<u8> {
+    fn encoded(fields: &PackedFields, stream: Stream) -> Vec<u8> {
+        let fields = &fields.unpack();
         let mut out = fields.group_start().to_vec();
         let line = Line {
             text: b"x",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::delivery::parser::Parsing;
 use crate::format::position::{PerStream, Stream};
-use crate::pipeline::encode::RecordFields;
+use crate::pipeline::encode::PackedFields;
 use crate::pipeline::fields::MetadataOptions;
 use crate::pipeline::merge::MergeOptions;
 use crate::pipeline::multiline::MultilineOptions;
@@ -47,7 +47,7 @@ impl<'a> RecordOptions<'a> {
 pub struct RecordTemplate {
     /// Name, image and state as last read.
     pub metadata: Arc<ContainerMetadata>,
-    pub(crate) fields: RecordFields,
+    pub(crate) fields: PackedFields,
     pub(crate) merge: MergeOptions,
     pub(crate) multiline: MultilineOptions,
     pub(crate) parsing: Option<Arc<Parsing>>,
@@ -131,16 +131,6 @@ impl RecordTemplate {
     /// Whether each stream's records go into separate batches.
     pub(crate) fn is_tagged_by_stream(&self) -> bool {
         self.is_tagged_by_stream
-    }
-
-    /// Index of the batch builder for the records of `stream`.
-    #[inline(always)]
-    pub(crate) fn building_of(&self, stream: Stream) -> usize {
-        if self.is_tagged_by_stream {
-            stream.index()
-        } else {
-            0
-        }
     }
 }
 

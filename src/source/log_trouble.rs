@@ -20,6 +20,12 @@ const RENAME_PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct LogTrouble {
     of: Arc<Account>,
+    /// Boxed, since few logs have it.
+    current: Option<Box<Current>>,
+}
+
+#[derive(Debug)]
+struct Current {
     trouble: Trouble,
     /// Since when each attempt to open what was listed found another name.
     renaming_since: Option<Instant>,
@@ -30,14 +36,22 @@ impl LogTrouble {
     pub fn new(of: &Arc<Account>) -> LogTrouble {
         LogTrouble {
             of: Arc::clone(of),
-            trouble: Trouble::paced(),
-            renaming_since: None,
+            current: None,
         }
+    }
+
+    fn current(&mut self) -> &mut Current {
+        self.current.get_or_insert_with(|| {
+            Box::new(Current {
+                trouble: Trouble::paced(),
+                renaming_since: None,
+            })
+        })
     }
 
     /// What it is.
     pub fn reason(&self) -> Option<Unread> {
-        self.trouble.reason()
+        self.current.as_ref()?.trouble.reason()
     }
 
     /// Whether a name changed between listing and opening, as a rotation or a removal may do: the
@@ -46,7 +60,7 @@ impl LogTrouble {
         if error.kind() != io::ErrorKind::NotFound {
             return false;
         }
-        let since = *self.renaming_since.get_or_insert(now);
+        let since = *self.current().renaming_since.get_or_insert(now);
         now.duration_since(since) < RENAME_PATIENCE
     }
 
@@ -56,12 +70,12 @@ impl LogTrouble {
         let unread = Unread::of_error(error);
         if is_shortage(error) {
             // A shortage affects all containers and is reported once for all.
-            self.trouble.begin(unread, || false);
+            self.current().trouble.begin(unread, || false);
             return link.report_shortage(&files.path, error);
         }
         let (path, reason) = (files.path.to_path_buf(), error.to_string());
         let (name, short_id) = self.of.names();
-        self.trouble.begin(unread, || {
+        self.current().trouble.begin(unread, || {
             link.report(Event::LogUnreadable {
                 name,
                 short_id,
@@ -73,9 +87,11 @@ impl LogTrouble {
 
     /// Reports that the files can be read again, if a failure was reported.
     pub fn end(&mut self, files: &LogFiles, link: &Link) {
-        self.renaming_since = None;
-        let of = &self.of;
-        self.trouble.end(|| {
+        let (of, Some(current)) = (&self.of, &mut self.current) else {
+            return;
+        };
+        current.renaming_since = None;
+        current.trouble.end(|| {
             let (path, (name, short_id)) = (files.path.to_path_buf(), of.names());
             link.report(Event::LogReadable {
                 name,

@@ -38,7 +38,7 @@ use crate::runtime::Pod;
 use crate::source::describe::Description;
 use crate::source::file::tailer::Tailer;
 use crate::source::own_output::end::is_uid;
-use crate::source::own_output::search::{Found, Search};
+use crate::source::own_output::search::{Found, Search, LOOK_BYTES};
 use crate::telemetry::event::Event;
 use crate::telemetry::metrics::Unread;
 use crate::telemetry::trouble::Trouble;
@@ -49,9 +49,15 @@ mod search;
 /// How often it is checked whether reading may go on.
 const HELD_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What is known of whether a container's log has what Fluent Bit prints.
+/// What is known of whether a container's log has what Fluent Bit prints. Nothing is, and nothing is
+/// kept, of one that has not written enough.
 #[derive(Debug, Default)]
 pub struct OwnOutput {
+    known: Option<Box<Known>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
     search: Search,
     trouble: Trouble,
 }
@@ -60,20 +66,28 @@ impl OwnOutput {
     /// Until when nothing is to be read, if so; it may end earlier. `read` tells how many bytes were
     /// read so far.
     pub fn held_until(&self, now: Instant, read: impl FnOnce() -> u64) -> Option<Instant> {
-        self.search.is_held(read).then_some(now + HELD_INTERVAL)
+        let known = self.known.as_ref();
+        let is_held = known.is_some_and(|known| known.search.is_held(read));
+        is_held.then_some(now + HELD_INTERVAL)
     }
 
     /// Why it is not read, if it is a loop.
     pub fn unread(&self) -> Option<Unread> {
-        self.search.is_paused().then_some(Unread::OwnOutput)
+        let known = self.known.as_ref();
+        let is_paused = known.is_some_and(|known| known.search.is_paused());
+        is_paused.then_some(Unread::OwnOutput)
     }
 
     /// Looks at the log of a container and reports what was found.
     pub fn look(&mut self, about: &Description, tailer: &Tailer, link: &Link, now: Instant) {
         let account = about.account();
         let read = account.figures().read.bytes;
-        let is_to_be_reported = self.trouble.is_to_be_reported();
-        if !self.search.is_due(read, now) && !is_to_be_reported {
+        if self.known.is_none() && read < LOOK_BYTES {
+            return;
+        }
+        let Known { search, trouble } = &mut **self.known.get_or_insert_default();
+        let is_to_be_reported = trouble.is_to_be_reported();
+        if !search.is_due(read, now) && !is_to_be_reported {
             return;
         }
         let pod = about.template().metadata.pod.as_deref();
@@ -81,19 +95,19 @@ impl OwnOutput {
         let (Some(file), Some(mark)) = (tailer.written_files().last(), mark) else {
             return;
         };
-        let found = self.search.look(file, mark.as_bytes(), read, now);
+        let found = search.look(file, mark.as_bytes(), read, now);
         let (name, short_id) = account.names();
         match found {
             Found::Nothing if is_to_be_reported => {}
             Found::Nothing => return,
             Found::Over => {
                 let event = Event::LoopEnded { name, short_id };
-                return self.trouble.end(|| link.report(event));
+                return trouble.end(|| link.report(event));
             }
             Found::Loop => {}
         }
         let event = Event::Loop { name, short_id };
-        self.trouble.begin(Unread::OwnOutput, || link.report(event));
+        trouble.begin(Unread::OwnOutput, || link.report(event));
     }
 }
 

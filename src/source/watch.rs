@@ -82,7 +82,9 @@ struct Instances {
 struct Instance {
     fd: OwnedFd,
     /// By watch descriptor. inotify has one watch per file, which may serve several owners.
-    watched: HashMap<i32, Vec<Watched>>,
+    watched: HashMap<i32, Watched>,
+    /// Further owners of a watch, which are rare.
+    others: HashMap<i32, Vec<Watched>>,
 }
 
 impl FileWatch {
@@ -207,31 +209,43 @@ impl Instance {
         Ok(Instance {
             fd,
             watched: HashMap::new(),
+            others: HashMap::new(),
         })
     }
 
     fn watch(&mut self, path: &Path, flags: WatchFlags, watched: Watched) -> io::Result<i32> {
         let watch = inotify::add_watch(&self.fd, path, flags)?;
-        // Usually there is one owner.
-        let reasons = self
-            .watched
-            .entry(watch)
-            .or_insert_with(|| Vec::with_capacity(1));
-        if !reasons.contains(&watched) {
-            reasons.push(watched);
+        if *self.watched.entry(watch).or_insert(watched) != watched {
+            let others = self.others.entry(watch).or_default();
+            if !others.contains(&watched) {
+                others.push(watched);
+            }
         }
         Ok(watch)
     }
 
     fn forget(&mut self, watch: i32, watched: Watched) {
-        let Some(reasons) = self.watched.get_mut(&watch) else {
+        let Some(first) = self.watched.get_mut(&watch) else {
             return;
         };
-        reasons.retain(|reason| *reason != watched);
-        if reasons.is_empty() {
-            self.watched.remove(&watch);
-            // Fails if the watch has ended by itself, with its file.
-            let _ = inotify::remove_watch(&self.fd, watch);
+        let mut next = None;
+        if let Some(others) = self.others.get_mut(&watch) {
+            others.retain(|other| *other != watched);
+            if *first == watched {
+                next = others.pop();
+            }
+            if others.is_empty() {
+                self.others.remove(&watch);
+            }
+        }
+        match next {
+            Some(next) => *first = next,
+            None if *first == watched => {
+                self.watched.remove(&watch);
+                // Fails if the watch has ended by itself, with its file.
+                let _ = inotify::remove_watch(&self.fd, watch);
+            }
+            None => {}
         }
     }
 
@@ -239,7 +253,12 @@ impl Instance {
         let concerned: Vec<i32> = self
             .watched
             .iter()
-            .filter(|(_, reasons)| reasons.contains(&watched))
+            .chain(
+                self.others
+                    .iter()
+                    .flat_map(|(watch, others)| others.iter().map(move |other| (watch, other))),
+            )
+            .filter(|(_, owner)| **owner == watched)
             .map(|(watch, _)| *watch)
             .collect();
         for watch in concerned {
@@ -267,14 +286,15 @@ impl Instance {
                 notices.push(Notice::Overflow);
                 continue;
             }
-            let Some(reasons) = self.watched.get(&event.wd()) else {
+            let Some(first) = self.watched.get(&event.wd()) else {
                 continue;
             };
             let made = event
                 .file_name()
                 .filter(|_| event.events().contains(ReadFlags::CREATE));
             let is_write = event.events().contains(ReadFlags::MODIFY);
-            for watched in reasons {
+            let others = self.others.get(&event.wd()).into_iter().flatten();
+            for watched in std::iter::once(first).chain(others) {
                 if let (Watched::Folder(key), Some(name)) = (watched, made) {
                     notices.push(Notice::FileMade(*key, name.to_string_lossy().into_owned()));
                 }
@@ -289,6 +309,7 @@ impl Instance {
             // The kernel removes a watch together with its file.
             if event.events().contains(ReadFlags::IGNORED) {
                 self.watched.remove(&event.wd());
+                self.others.remove(&event.wd());
             }
         }
     }

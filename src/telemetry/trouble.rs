@@ -14,9 +14,10 @@ use crate::telemetry::throttle::REPORT_INTERVAL;
 pub struct Trouble<R = Unread> {
     reason: Option<R>,
     is_reported: bool,
-    /// Whether [`REPORT_INTERVAL`] lies between two reported beginnings, and the time of the last one.
+    /// Whether [`REPORT_INTERVAL`] lies between two reported beginnings, and the time of the last one,
+    /// boxed, since hardly any container has one.
     is_paced: bool,
-    last: Option<Instant>,
+    last: Option<Box<Instant>>,
 }
 
 impl<R> Default for Trouble<R> {
@@ -70,8 +71,8 @@ impl<R: Copy> Trouble<R> {
     }
 
     fn is_due(&self, now: Instant) -> bool {
-        let last = self.last.filter(|_| self.is_paced);
-        last.is_none_or(|last| now.duration_since(last) >= REPORT_INTERVAL)
+        let last = self.last.as_ref().filter(|_| self.is_paced);
+        last.is_none_or(|last| now.duration_since(**last) >= REPORT_INTERVAL)
     }
 
     /// The problem exists. Calls `report` unless it was already reported or no report is due;
@@ -84,7 +85,7 @@ impl<R: Copy> Trouble<R> {
         self.reason = Some(reason);
         if !self.is_reported && self.is_due(now) && report() {
             self.is_reported = true;
-            self.last = Some(now);
+            self.last = Some(Box::new(now));
         }
     }
 

@@ -1,17 +1,50 @@
 //! The entries of the checkpoint in memory, by the slots that they have in the file, and the bytes
 //! that bring one there.
 
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::delivery::checkpoint::header::HEADER;
 use crate::delivery::checkpoint::removal::time_of;
 use crate::delivery::checkpoint::slot::{self, SlotCopy, COPY, SLOT};
 use crate::delivery::checkpoint::slot_writes::SlotWrite;
-use crate::delivery::checkpoint::ContainerCheckpoint;
+use crate::delivery::checkpoint::{Advance, ContainerCheckpoint};
+use crate::lock::lock;
 use crate::runtime::id::{ContainerId, ContainerMap};
 
 /// Entries for which there is room in memory at least, however few there are.
 pub(super) const LEAST_ROOM: usize = 1024;
+
+/// Where a container resumes, for the thread that writes it and for the one that only asks. It is
+/// never locked during a write.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SharedPosition(Arc<Mutex<ContainerCheckpoint>>);
+
+impl SharedPosition {
+    /// Holds this one.
+    pub fn new(saved: ContainerCheckpoint) -> SharedPosition {
+        SharedPosition(Arc::new(Mutex::new(saved)))
+    }
+
+    /// A copy.
+    pub fn get(&self) -> ContainerCheckpoint {
+        *lock(&self.0)
+    }
+
+    /// Moves it.
+    pub fn advance(&self, advance: &Advance) {
+        for (saved, moved) in lock(&self.0).iter_mut().zip(advance) {
+            if let Some(checkpoint) = moved {
+                *saved = *checkpoint;
+            }
+        }
+    }
+
+    /// Whether they are one.
+    pub fn is(&self, other: &SharedPosition) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
 
 /// The checkpoint of one container.
 #[derive(Debug)]
@@ -19,7 +52,7 @@ pub(super) struct Entry {
     pub id: ContainerId,
     /// Of the last write; 0 if there was none.
     pub sequence: u64,
-    pub saved: ContainerCheckpoint,
+    pub saved: SharedPosition,
     /// When its container was removed.
     pub gone_since: Option<Instant>,
     /// Whether it is not in the file as it is here.
@@ -32,7 +65,7 @@ impl Entry {
         Entry {
             id,
             sequence: 0,
-            saved: ContainerCheckpoint::default(),
+            saved: SharedPosition::default(),
             gone_since: None,
             is_unwritten: false,
         }
@@ -155,7 +188,7 @@ pub(super) fn put_writes(slot: usize, entry: &Entry, writes: &mut Vec<SlotWrite>
     let copy = slot::encode(&SlotCopy {
         sequence,
         id: entry.id,
-        saved: entry.saved,
+        saved: entry.saved.get(),
         gone: entry.gone_since.map(time_of),
     });
     if sequence == 1 {

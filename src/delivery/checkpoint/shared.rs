@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use crate::delivery::checkpoint::entries::LEAST_ROOM;
+use crate::delivery::checkpoint::entries::{SharedPosition, LEAST_ROOM};
 use crate::delivery::checkpoint::{Advance, CheckpointStore, ContainerCheckpoint};
 use crate::lock::lock;
 use crate::runtime::id::{ContainerId, ContainerMap};
@@ -26,8 +26,7 @@ pub struct SharedCheckpoint {
 /// What the reader queries.
 #[derive(Debug, Default)]
 struct View {
-    /// Boxed, since half of a map is empty.
-    saved: ContainerMap<Box<ContainerCheckpoint>>,
+    saved: ContainerMap<SharedPosition>,
     gone: HashSet<ContainerId>,
     /// Containers taken up by the reader; applied to the store before its next change.
     taken_up: Vec<ContainerId>,
@@ -35,10 +34,10 @@ struct View {
 
 impl View {
     /// A container has this checkpoint now.
-    fn note(&mut self, id: ContainerId, saved: ContainerCheckpoint) {
-        match self.saved.get_mut(&id) {
-            Some(known) => **known = saved,
-            None => drop(self.saved.insert(id, Box::new(saved))),
+    fn note(&mut self, id: ContainerId, saved: &SharedPosition) {
+        let is_known = self.saved.get(&id).is_some_and(|known| known.is(saved));
+        if !is_known {
+            self.saved.insert(id, saved.clone());
         }
     }
 }
@@ -48,7 +47,7 @@ impl SharedCheckpoint {
     pub fn new(store: CheckpointStore) -> SharedCheckpoint {
         let mut view = View::default();
         for (id, is_gone) in store.all() {
-            if let Some(saved) = store.saved(&id) {
+            if let Some(saved) = store.position(&id) {
                 view.note(id, saved);
             }
             view.gone.extend(is_gone.then_some(id));
@@ -63,7 +62,7 @@ impl SharedCheckpoint {
     /// for the disk.
     pub fn take_up(&self, id: &ContainerId) -> Option<ContainerCheckpoint> {
         let mut view = lock(&self.view);
-        let saved = **view.saved.get(id)?;
+        let saved = view.saved.get(id)?.get();
         if view.gone.remove(id) {
             view.taken_up.push(*id);
         }
@@ -82,7 +81,7 @@ impl SharedCheckpoint {
 
     /// The checkpoint of a container.
     pub fn saved(&self, id: &ContainerId) -> Option<ContainerCheckpoint> {
-        lock(&self.view).saved.get(id).map(|saved| **saved)
+        lock(&self.view).saved.get(id).map(SharedPosition::get)
     }
 
     /// Advances a container's stream checkpoints and writes them.
@@ -97,7 +96,7 @@ impl SharedCheckpoint {
         self.hear_of_taken_up(&mut store);
         let mut view = lock(&self.view);
         for (id, advance) in advances {
-            view.note(*id, *store.advance_unwritten(*id, advance));
+            view.note(*id, store.advance_unwritten(*id, advance));
             if !view.gone.is_empty() {
                 view.gone.remove(id);
             }

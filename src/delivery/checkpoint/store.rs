@@ -17,7 +17,9 @@ use std::time::Instant;
 use crate::delivery::checkpoint::db_file::{
     create_locked, open_when_unlocked, Access, CheckpointError, OpenError, LOCK_PAUSE,
 };
-use crate::delivery::checkpoint::entries::{put_writes, slot_offset, whole_slot, Entries, Entry};
+use crate::delivery::checkpoint::entries::{
+    put_writes, slot_offset, whole_slot, Entries, Entry, SharedPosition,
+};
 use crate::delivery::checkpoint::header::{self, HEADER_USED};
 use crate::delivery::checkpoint::removal::{instant_of, FORGET_AFTER};
 use crate::delivery::checkpoint::slot::{SlotState, COPY, SLOT};
@@ -206,7 +208,7 @@ impl CheckpointStore {
             SlotState::Free | SlotState::Damaged => None,
             SlotState::Used(copy) => Some(Entry {
                 sequence: copy.sequence,
-                saved: copy.saved,
+                saved: SharedPosition::new(copy.saved),
                 gone_since: copy.gone.map(instant_of),
                 ..Entry::new(copy.id)
             }),
@@ -218,7 +220,7 @@ impl CheckpointStore {
     pub fn take_up(&mut self, id: &ContainerId) -> Option<ContainerCheckpoint> {
         let (_, entry) = self.entries.get_mut(id)?;
         entry.gone_since = None;
-        Some(entry.saved)
+        Some(entry.saved.get())
     }
 
     /// Records that the initial scan of containers is done and accepted, once. Returns whether
@@ -234,7 +236,12 @@ impl CheckpointStore {
 
     /// The checkpoint of a container.
     pub fn saved(&self, id: &ContainerId) -> Option<ContainerCheckpoint> {
-        self.entries.get(id).map(|entry| entry.saved)
+        self.entries.get(id).map(|entry| entry.saved.get())
+    }
+
+    /// The position of a container, as it is from now on.
+    pub(super) fn position(&self, id: &ContainerId) -> Option<&SharedPosition> {
+        self.entries.get(id).map(|entry| &entry.saved)
     }
 
     /// Number of containers with an entry.
@@ -270,17 +277,13 @@ impl CheckpointStore {
     }
 
     /// Advances a container's stream checkpoints in memory; returns where they are.
-    pub fn advance_unwritten(
+    pub(super) fn advance_unwritten(
         &mut self,
         id: ContainerId,
         advance: &Advance,
-    ) -> &ContainerCheckpoint {
+    ) -> &SharedPosition {
         let (slot, entry) = self.entries.get_or_new(id);
-        for (saved, moved) in entry.saved.iter_mut().zip(advance) {
-            if let Some(checkpoint) = moved {
-                *saved = *checkpoint;
-            }
-        }
+        entry.saved.advance(advance);
         entry.gone_since = None;
         entry.mark_unwritten(slot, &mut self.unwritten);
         &entry.saved

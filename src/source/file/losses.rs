@@ -28,7 +28,7 @@ pub struct Losses {
     /// The file of the saved position is gone, and that is counted.
     pub is_saved_gone: bool,
     /// The file of the saved position is gone, which is counted and not reported yet.
-    unsaid: Option<Lost>,
+    unsaid: Option<Box<Lost>>,
     /// Files that were there and are not opened.
     has_surplus: bool,
     surplus_report: Once,
@@ -234,7 +234,7 @@ impl Losses {
     pub fn lost(&mut self, lost: Lost) {
         if !std::mem::replace(&mut self.is_saved_gone, true) {
             self.abandon(0, 1);
-            self.unsaid = Some(lost);
+            self.unsaid = Some(Box::new(lost));
         }
     }
 
@@ -254,7 +254,7 @@ impl Losses {
             return;
         };
         let (name, short_id) = (of.title(), self.account.short_id());
-        link.report(match lost {
+        link.report(match *lost {
             Lost::Truncated(path) => Event::TruncatedMeanwhile {
                 name,
                 short_id,

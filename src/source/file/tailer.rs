@@ -17,6 +17,7 @@ use crate::runtime::LogFiles;
 use crate::source::file::feed::{Feed, ReadContext};
 use crate::source::file::generation::Found;
 use crate::source::file::rotation::{Rotation, Start};
+use crate::source::file::tailer::at_rest::Reads;
 use crate::source::slice::{LineCost, Slice};
 use crate::telemetry::account::Account;
 use crate::telemetry::activity::Doing;
@@ -54,6 +55,7 @@ pub struct Tailer {
     seen_until: Instant,
     /// When a slice last returned something.
     read_at: Instant,
+    reads: Reads,
     /// As far as is known, nothing was written since `seen_until`.
     is_quiet: bool,
     /// Later entries are those of another container.
@@ -81,6 +83,7 @@ impl Tailer {
             unread: 0,
             seen_until: Instant::now(),
             read_at: Instant::now(),
+            reads: Reads::None,
             is_quiet: false,
             end: None,
             is_ended: false,
@@ -156,9 +159,10 @@ impl Tailer {
             let now = context.now;
             self.seen_until = now;
             if has_read {
-                self.read_at = now;
+                self.note_read(now);
             } else {
                 self.cost.rested(now);
+                self.note_silence(now);
             }
             self.is_quiet = now.duration_since(self.read_at) > BEHIND;
         }

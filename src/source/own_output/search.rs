@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::source::own_output::end::End;
 
 /// Bytes read, and bytes written, between two looks.
-const LOOK_BYTES: u64 = 64 * 1024;
+pub const LOOK_BYTES: u64 = 64 * 1024;
 /// How many looks in a row must find the id.
 const LOOKS: u32 = 3;
 /// How long after a look that found it the next one is due, and the longest time after others,

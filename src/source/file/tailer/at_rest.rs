@@ -10,6 +10,7 @@
 //! ```
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use crate::delivery::checkpoint::StreamCheckpoint;
 use crate::delivery::link::Link;
@@ -36,7 +37,47 @@ impl Rest {
     }
 }
 
+/// A log that was silent for so long may be so again, and keeps nothing that only reading needs.
+const RARE: Duration = Duration::from_secs(5);
+
+/// How often the log is read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reads {
+    /// It was not yet.
+    None,
+    /// Before the last time, it was silent for [`RARE`], or never read.
+    Rare,
+    Often,
+}
+
 impl Tailer {
+    /// A slice that reached the end of the log has returned something.
+    pub(super) fn note_read(&mut self, now: Instant) {
+        let is_rare = now.duration_since(self.read_at) > RARE;
+        self.reads = match self.reads {
+            Reads::Rare | Reads::Often if !is_rare => Reads::Often,
+            _ => Reads::Rare,
+        };
+        self.read_at = now;
+        self.rest_if_rarely_read();
+    }
+
+    /// A slice has found nothing.
+    pub(super) fn note_silence(&mut self, now: Instant) {
+        if now.duration_since(self.read_at) > RARE {
+            self.reads = Reads::Rare;
+            self.rest_if_rarely_read();
+        }
+    }
+
+    /// Frees what only reading needs unless it is needed again soon. Not later than at the end of what
+    /// was read: of many logs that are read in turn, each has the memory that the last one left.
+    fn rest_if_rarely_read(&mut self) {
+        if self.reads != Reads::Often {
+            self.feed.assembler.rest_for_long();
+        }
+    }
+
     /// Whether some of its files are closed.
     pub fn is_at_rest(&self) -> bool {
         self.rotation.files.open.iter().any(Generation::is_closed)
