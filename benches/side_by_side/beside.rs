@@ -82,6 +82,9 @@ pub fn multiline(lab: &Lab, table: &mut Table) -> Result<(), Failure> {
             .with("multiline.parser=java")
             .with("multiline.key_content=log")
             .with("emitter_mem_buf_limit=4G")
+            // Its timer ends a trace that is still being read: with the default of 2 s, a few of a
+            // million records are two while the host is busy.
+            .with("flush_ms=10000")
             .counted_at_output()
     };
     let content = (Content::Traces, half_of_records()? / 2);
