@@ -47,7 +47,7 @@ pub struct Assembler {
     /// The last entry taken from each stream.
     taken: PerStream<TimeCursor>,
     /// Time of the last line of each stream that was delivered without its end.
-    mid_line: PerStream<Option<Box<Timestamp>>>,
+    mid_line: PerStream<Option<Timestamp>>,
     /// End of the file that was read before the current one.
     file_end: Option<Box<StreamCheckpoint>>,
     /// What is dropped of each stream. While entries are held back, there is one.
@@ -338,7 +338,7 @@ impl Assembler {
         for stream in Stream::ALL.into_iter().filter(|stream| of[stream.index()]) {
             let put = |line: Line<'_>| batches.put(stream, &line, template);
             if self.lines.close_line(stream, put) {
-                self.mid_line[stream.index()] = Some(Box::new(self.taken[stream.index()].time));
+                self.mid_line[stream.index()] = Some(self.taken[stream.index()].time);
             }
         }
     }
@@ -353,7 +353,7 @@ impl Assembler {
     /// line or text (I2), if there is one.
     fn checkpoint(&self, stream: Stream, here: StreamCheckpoint) -> StreamCheckpoint {
         let cursor = self.taken[stream.index()];
-        let is_mid_line = self.mid_line[stream.index()].as_deref() == Some(&cursor.time);
+        let is_mid_line = self.mid_line[stream.index()] == Some(cursor.time);
         let here = match &self.held {
             Some(held) if held.is_all() => StreamCheckpoint {
                 is_by_time: true,

@@ -14,10 +14,9 @@ use crate::telemetry::throttle::REPORT_INTERVAL;
 pub struct Trouble<R = Unread> {
     reason: Option<R>,
     is_reported: bool,
-    /// Whether [`REPORT_INTERVAL`] lies between two reported beginnings, and the time of the last one,
-    /// boxed, since hardly any container has one.
+    /// Whether [`REPORT_INTERVAL`] lies between two reported beginnings, and the time of the last one.
     is_paced: bool,
-    last: Option<Box<Instant>>,
+    last: Option<Instant>,
 }
 
 impl<R> Default for Trouble<R> {
@@ -71,8 +70,8 @@ impl<R: Copy> Trouble<R> {
     }
 
     fn is_due(&self, now: Instant) -> bool {
-        let last = self.last.as_ref().filter(|_| self.is_paced);
-        last.is_none_or(|last| now.duration_since(**last) >= REPORT_INTERVAL)
+        let last = self.last.filter(|_| self.is_paced);
+        last.is_none_or(|last| now.duration_since(last) >= REPORT_INTERVAL)
     }
 
     /// The problem exists. Calls `report` unless it was already reported or no report is due;
@@ -85,7 +84,7 @@ impl<R: Copy> Trouble<R> {
         self.reason = Some(reason);
         if !self.is_reported && self.is_due(now) && report() {
             self.is_reported = true;
-            self.last = Some(Box::new(now));
+            self.last = Some(now);
         }
     }
 

@@ -15,7 +15,7 @@ impl Assembler {
             let index = stream.index();
             let cursor = saved[index].cursor;
             self.taken[index] = cursor;
-            self.mid_line[index] = saved[index].is_mid_line.then(|| Box::new(cursor.time));
+            self.mid_line[index] = saved[index].is_mid_line.then_some(cursor.time);
             let is_to_the_second = self.is_to_the_second || saved[index].is_by_time;
             let is_known = dedupe[index] && cursor.count > 0;
             let dedupe = is_known.then(|| Dedupe::new(cursor, is_to_the_second));
@@ -68,7 +68,7 @@ impl Assembler {
     pub fn expect_known(&mut self, of: PerStream<bool>, are_known: bool) {
         for index in Stream::ALL.map(Stream::index) {
             let taken = self.taken[index];
-            let is_whole = self.mid_line[index].as_deref() != Some(&taken.time);
+            let is_whole = self.mid_line[index] != Some(taken.time);
             let may_be_known = taken.is_start() || are_known && taken.count > 0 && is_whole;
             let is_free = self.dedupe[index].is_none_or(|dedupe| dedupe.is_over());
             if of[index] && may_be_known && is_free {
