@@ -414,14 +414,17 @@ impl Fleet {
         }
     }
 
-    /// From time to time, looks for loops in the logs of all containers.
-    pub fn look_for_own_output(&mut self, link: &Link, now: Instant) {
+    /// From time to time, looks for loops in the logs that were read since the last time; a log that
+    /// is held back has its turns meanwhile.
+    pub fn look_for_own_output(&mut self, schedule: &mut Schedule, link: &Link, now: Instant) {
         if now.duration_since(self.looked_for_loops) < LOOP_INTERVAL {
             return;
         }
         self.looked_for_loops = now;
-        for (_, container) in &mut self.containers {
-            container.look_for_own_output(link, now);
+        for key in schedule.take_read() {
+            if let Some(container) = self.containers.get_mut(key) {
+                container.look_for_own_output(link, now);
+            }
         }
     }
 }

@@ -177,11 +177,11 @@ impl Reader {
         self.fleet
             .free_descriptors(&mut self.services, &self.schedule, now);
         let is_behind = pass != Pass::CaughtUp || self.schedule.is_any_throttled();
-        let (active, link) = (self.schedule.active(), &self.services.link);
+        let (schedule, link) = (&mut self.schedule, &self.services.link);
         self.budget
-            .survey(&mut self.fleet, active, link, is_behind, now);
+            .survey(&mut self.fleet, schedule.active(), link, is_behind, now);
         if self.services.config.follow {
-            self.fleet.look_for_own_output(link, now);
+            self.fleet.look_for_own_output(schedule, link, now);
         }
         self.surveyor
             .survey_if_due(&self.fleet, &self.services, now);

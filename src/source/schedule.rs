@@ -57,6 +57,10 @@ pub struct Schedule {
     active: Vec<usize>,
     /// By key: whether it is in `active` and stays there. Keys are small and reused.
     stays: Vec<bool>,
+    /// Those that had their turn since [`Schedule::take_read`], and by key whether one is among
+    /// them.
+    read: Vec<usize>,
+    was_read: Vec<bool>,
     /// Index in `active` at which the next pass begins.
     first: usize,
     /// Containers whose folders must be looked into, and the key at which the next look
@@ -79,6 +83,8 @@ impl Default for Schedule {
         Schedule {
             active: Vec::new(),
             stays: Vec::new(),
+            read: Vec::new(),
+            was_read: Vec::new(),
             first: 0,
             changed: Vec::new(),
             next_look: 0,
@@ -96,6 +102,7 @@ impl Schedule {
     pub fn activate(&mut self, key: usize) {
         if key >= self.stays.len() {
             self.stays.resize(key + 1, false);
+            self.was_read.resize(key + 1, false);
         }
         if !std::mem::replace(&mut self.stays[key], true) {
             self.active.push(key);
@@ -155,6 +162,9 @@ impl Schedule {
 
     /// Takes what a read said. Returns whether there is more to read now.
     pub fn read(&mut self, key: usize, next: Next) -> bool {
+        if !std::mem::replace(&mut self.was_read[key], true) {
+            self.read.push(key);
+        }
         match next {
             Next::Now => return true,
             Next::Cycle => self.busy += 1,
@@ -173,6 +183,16 @@ impl Schedule {
             Next::Finished => self.stays[key] = false,
         }
         false
+    }
+
+    /// The containers that had their turn since the last call, whether or not anything of them was
+    /// read.
+    pub fn take_read(&mut self) -> Vec<usize> {
+        let read = std::mem::take(&mut self.read);
+        for key in &read {
+            self.was_read[*key] = false;
+        }
+        read
     }
 
     /// Ends a pass: forgets those that are not active any more.
@@ -270,6 +290,9 @@ mod tests {
         assert!(!schedule.is_any_throttled() && schedule.is_idle());
         schedule.activate(4);
         assert_eq!(schedule.active(), [0, 1, 2, 3, 4]);
+        assert_eq!(schedule.take_read(), [0, 1, 2, 3, 4, 5]);
+        assert!(schedule.read(2, Next::Now) && schedule.read(2, Next::Now));
+        assert_eq!(schedule.take_read(), [2]);
     }
 
     #[test]

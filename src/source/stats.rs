@@ -7,7 +7,6 @@ use crate::runtime::Hides;
 use crate::source::fleet::Fleet;
 use crate::source::roots::Root;
 use crate::source::services::Services;
-use crate::telemetry::account::Figures;
 use crate::telemetry::metrics::{Survey, Unread};
 
 /// Shortest interval between two surveys; the host exports its metrics as often.
@@ -19,8 +18,8 @@ const INTERVAL_PER_CONTAINER: Duration = Duration::from_micros(500);
 /// Longest interval, however many containers there are.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What is compared to detect a change: the survey, the totals and the read errors.
-type Seen = (Survey, Figures, u64);
+/// What is compared to detect a change beside the accounts: the survey and the read errors.
+type Seen = (Survey, u64);
 
 /// When the last survey was taken, and its result.
 #[derive(Debug)]
@@ -60,9 +59,8 @@ impl Surveyor {
             return;
         }
         let errors = link.tally.read_errors.get();
-        let seen = (survey(fleet, services, now), link.accounts.total(), errors);
-        // The age of waiting data grows even if nothing changes.
-        let has_changed = self.last.as_ref() != Some(&seen) || seen.1.waits_since.is_some();
+        let seen = (survey(fleet, services, now), errors);
+        let has_changed = self.last.as_ref() != Some(&seen) || link.accounts.has_changed();
         self.looked = now;
         self.next = has_changed.then(|| now + interval(fleet));
         if has_changed {

@@ -32,9 +32,8 @@
 //! Each container has one lock, taken once per slice and once per batch, and never held while
 //! waiting for anything.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::format::position::Timestamp;
@@ -42,12 +41,15 @@ use crate::lock::lock;
 use crate::runtime::id::ContainerId;
 use crate::runtime::metadata::ContainerMetadata;
 use crate::runtime::Pod;
+use crate::telemetry::account::accounts::Changes;
 use crate::telemetry::account::waiting::Waiting;
 use crate::telemetry::metrics::SourceKind;
 use crate::telemetry::throttle::{Once, Paced};
 
+mod accounts;
 mod waiting;
 
+pub use crate::telemetry::account::accounts::Accounts;
 pub use crate::telemetry::figures::{Abandoned, Amount, Figures, Held};
 
 /// The result of one slice, before its batches are queued.
@@ -123,6 +125,10 @@ struct Ledger {
     has_just_read: bool,
     refusals: Paced,
     wait: Once,
+    /// Whether the account is among those that changed.
+    is_listed: bool,
+    /// Whether the container is gone.
+    is_closed: bool,
 }
 
 impl Ledger {
@@ -133,6 +139,13 @@ impl Ledger {
     }
 
     fn figures(&self) -> Figures {
+        if self.is_closed {
+            // Its unread bytes are gone as well.
+            return Figures {
+                unread: 0,
+                ..self.figures
+            };
+        }
         let waits_since = if let Some(first) = self.waiting.first() {
             Some(first)
         } else if self.figures.open > 0 {
@@ -155,17 +168,26 @@ pub struct Account {
     id: ContainerId,
     /// Whether the container is in a user's storage.
     is_of_user: bool,
+    opened: Instant,
     is_held_back: AtomicBool,
+    /// Where it is listed once it changes; nowhere if it is on its own.
+    changes: Arc<Changes>,
+    itself: Weak<Account>,
     ledger: Mutex<Ledger>,
 }
 
 impl Account {
-    /// An account with nothing read yet.
+    /// An account with nothing read yet, which is not part of any sums.
     pub fn new(id: ContainerId) -> Account {
-        Account::of(id, id)
+        Account::of(id, id, Arc::default(), Weak::new())
     }
 
-    fn of(id: ContainerId, runtime_id: ContainerId) -> Account {
+    fn of(
+        id: ContainerId,
+        runtime_id: ContainerId,
+        changes: Arc<Changes>,
+        itself: Weak<Account>,
+    ) -> Account {
         let ledger = Ledger {
             shown_id: Some(runtime_id),
             ..Ledger::default()
@@ -173,7 +195,10 @@ impl Account {
         Account {
             id,
             is_of_user: id != runtime_id,
+            opened: Instant::now(),
             is_held_back: AtomicBool::new(false),
+            changes,
+            itself,
             ledger: Mutex::new(ledger),
         }
     }
@@ -241,16 +266,19 @@ impl Account {
 
     /// Sets the container's name.
     pub fn set_name(&self, name: &str) {
-        let mut ledger = self.ledger();
-        if ledger.name != name {
-            name.clone_into(&mut ledger.name);
-        }
+        self.change(|ledger| {
+            let is_other = ledger.name != name;
+            if is_other {
+                name.clone_into(&mut ledger.name);
+            }
+            is_other
+        });
     }
 
     /// Sets the container's name and the runtime's id for it, if that is known.
     pub fn set_names(&self, name: &str, id: Option<ContainerId>) {
         self.set_name(name);
-        self.ledger().shown_id = id;
+        self.change(|ledger| std::mem::replace(&mut ledger.shown_id, id) != id);
     }
 
     /// What else is known of the container.
@@ -287,6 +315,16 @@ impl Account {
         }
     }
 
+    /// When the account was opened.
+    pub fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// Whether the container is gone.
+    pub fn is_closed(&self) -> bool {
+        self.ledger().is_closed
+    }
+
     /// The current sums.
     pub fn figures(&self) -> Figures {
         self.ledger().figures()
@@ -295,42 +333,45 @@ impl Account {
     /// Accounts for a slice. Must be called before its batches are queued, since they may be
     /// accepted at once.
     pub fn took(&self, taken: &SliceStats) {
-        let mut ledger = self.ledger();
-        let figures = &mut ledger.figures;
-        figures.read.bytes += taken.read;
-        figures.skipped += taken.skipped;
-        figures.passed_over += taken.passed_over;
-        figures.cut += taken.cut;
-        figures.open = taken.open;
-        for (amount, since) in taken.queued.into_iter().flatten() {
-            ledger.figures.read.records += amount.records;
-            ledger.figures.queued += amount;
-            ledger.waiting.push(since);
-        }
-        ledger.until = taken.until;
-        if taken.read > 0 {
-            ledger.unread_since = taken.until;
-            ledger.has_just_read = true;
-        }
+        self.change_figures(|ledger| {
+            let figures = &mut ledger.figures;
+            figures.read.bytes += taken.read;
+            figures.skipped += taken.skipped;
+            figures.passed_over += taken.passed_over;
+            figures.cut += taken.cut;
+            figures.open = taken.open;
+            for (amount, since) in taken.queued.into_iter().flatten() {
+                ledger.figures.read.records += amount.records;
+                ledger.figures.queued += amount;
+                ledger.waiting.push(since);
+            }
+            ledger.until = taken.until;
+            if taken.read > 0 {
+                ledger.unread_since = taken.until;
+                ledger.has_just_read = true;
+            }
+        });
     }
 
     /// The host has accepted the oldest waiting batch. Returns the time of its first record.
     pub fn accepted(&self, amount: Amount) -> Option<Timestamp> {
-        let mut ledger = self.ledger();
-        ledger.leaves_queue(amount);
-        ledger.figures.delivered += amount;
-        ledger.waiting.pop()
+        self.change_figures(|ledger| {
+            ledger.leaves_queue(amount);
+            ledger.figures.delivered += amount;
+            ledger.waiting.pop()
+        })
     }
 
     /// The oldest waiting batch was given up. If a message is due, calls `report` with
     /// everything given up since the last message; `report` returns whether the message was
     /// kept.
     pub fn refused(&self, amount: Amount, now: Instant, report: impl FnOnce(Amount) -> bool) {
-        let mut ledger = self.ledger();
-        ledger.leaves_queue(amount);
-        ledger.figures.refused += amount;
-        ledger.waiting.pop();
-        ledger.refusals.add(amount, now, report);
+        self.change_figures(|ledger| {
+            ledger.leaves_queue(amount);
+            ledger.figures.refused += amount;
+            ledger.waiting.pop();
+            ledger.refusals.add(amount, now, report);
+        });
     }
 
     /// The oldest waiting batch was split in two.
@@ -340,117 +381,75 @@ impl Account {
 
     /// Sets the number of bytes in the log that were not read yet.
     pub fn set_unread(&self, bytes: u64) {
-        let mut ledger = self.ledger();
-        let before = std::mem::replace(&mut ledger.figures.unread, bytes);
-        if before == 0 && bytes > 0 && !ledger.has_just_read {
-            ledger.unread_since = wall_clock();
-        }
-        ledger.has_just_read = false;
+        self.change_figures(|ledger| {
+            let before = std::mem::replace(&mut ledger.figures.unread, bytes);
+            if before == 0 && bytes > 0 && !ledger.has_just_read {
+                ledger.unread_since = wall_clock();
+            }
+            ledger.has_just_read = false;
+        });
     }
 
     /// Adds data that was destroyed or given up unread.
     pub fn abandon(&self, abandoned: Abandoned) {
-        let mut ledger = self.ledger();
-        ledger.figures.abandoned.bytes += abandoned.bytes;
-        ledger.figures.abandoned.generations += abandoned.generations;
-        let entries = &mut ledger.figures.abandoned.entries;
-        *entries = entries.saturating_add(abandoned.entries);
+        self.change_figures(|ledger| {
+            ledger.figures.abandoned.bytes += abandoned.bytes;
+            ledger.figures.abandoned.generations += abandoned.generations;
+            let entries = &mut ledger.figures.abandoned.entries;
+            *entries = entries.saturating_add(abandoned.entries);
+        });
     }
 
     /// Adds entries without a valid time.
     pub fn add_untimed(&self, entries: u64) {
-        self.ledger().figures.untimed += entries;
+        self.change_figures(|ledger| ledger.figures.untimed += entries);
+    }
+
+    /// The container is gone.
+    fn close(&self) {
+        self.change(|ledger| !std::mem::replace(&mut ledger.is_closed, true));
+    }
+
+    fn change_figures<T>(&self, change: impl FnOnce(&mut Ledger) -> T) -> T {
+        let mut ledger = self.ledger();
+        if ledger.is_listed {
+            return change(&mut ledger);
+        }
+        let before = ledger.figures();
+        let result = change(&mut ledger);
+        if ledger.figures() != before {
+            self.list(&mut ledger, before);
+        }
+        result
+    }
+
+    /// Calls `change`, which returns whether anything changed.
+    fn change(&self, change: impl FnOnce(&mut Ledger) -> bool) {
+        let mut ledger = self.ledger();
+        let before = ledger.figures();
+        if change(&mut ledger) && !ledger.is_listed {
+            self.list(&mut ledger, before);
+        }
+    }
+
+    fn list(&self, ledger: &mut Ledger, before: Figures) {
+        if let Some(itself) = self.itself.upgrade() {
+            ledger.is_listed = true;
+            self.changes.add(itself, before);
+        }
+    }
+
+    /// The current sums; from its next change on the account is listed again, if nothing of it
+    /// waits.
+    fn settle(&self) -> Figures {
+        let mut ledger = self.ledger();
+        let figures = ledger.figures();
+        ledger.is_listed = figures.waits_since.is_some();
+        figures
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         lock(&self.ledger)
-    }
-}
-
-/// The accounts of one instance.
-#[derive(Debug, Default)]
-pub struct Accounts {
-    books: Mutex<Books>,
-}
-
-#[derive(Debug, Default)]
-struct Books {
-    open: HashMap<ContainerId, Arc<Account>>,
-    /// Sums of all containers that are gone.
-    closed: Figures,
-    held: Held,
-}
-
-impl Accounts {
-    /// Data was lost, of which container is not known.
-    pub fn abandon_of_unknown(&self) {
-        lock(&self.books).closed.abandoned.generations += 1;
-    }
-
-    /// The account of a container, created if there is none.
-    pub fn open(&self, id: ContainerId) -> Arc<Account> {
-        self.open_as(id, id)
-    }
-
-    /// Like [`Accounts::open`], for a container whose runtime uses a different id.
-    pub fn open_as(&self, id: ContainerId, runtime_id: ContainerId) -> Arc<Account> {
-        let new = || Arc::new(Account::of(id, runtime_id));
-        Arc::clone(self.books().open.entry(id).or_insert_with(new))
-    }
-
-    /// Counts `files` of containers that have no account, of which an unknown part was lost.
-    pub fn abandon_files(&self, files: u64) {
-        self.books().closed.abandoned.generations += files;
-    }
-
-    /// Closes the account of a container that is gone and completely processed; its sums are
-    /// added to the total.
-    pub fn close(&self, id: &ContainerId) {
-        let mut books = self.books();
-        if let Some(account) = books.open.remove(id) {
-            // Its unread bytes are gone as well.
-            let last = Figures {
-                unread: 0,
-                waits_since: None,
-                ..account.figures()
-            };
-            books.closed = books.closed + last;
-        }
-    }
-
-    /// Resumes reading a container that was held back.
-    pub fn read_on(&self, id: &ContainerId) {
-        if let Some(account) = self.books().open.get(id) {
-            account.hold_back(false);
-        }
-    }
-
-    /// Sets the deleted files that are held open now.
-    pub fn set_held(&self, held: Held) {
-        self.books().held = held;
-    }
-
-    /// The deleted files held open, as of the last check.
-    pub fn held(&self) -> Held {
-        self.books().held
-    }
-
-    /// The open accounts, in no particular order.
-    pub fn all(&self) -> Vec<Arc<Account>> {
-        self.books().open.values().map(Arc::clone).collect()
-    }
-
-    /// The sums over all containers, present and past.
-    pub fn total(&self) -> Figures {
-        let books = self.books();
-        books
-            .open
-            .values()
-            .fold(books.closed, |total, account| total + account.figures())
-    }
-
-    fn books(&self) -> MutexGuard<'_, Books> {
-        lock(&self.books)
     }
 }
 

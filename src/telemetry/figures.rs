@@ -1,7 +1,7 @@
 //! What an account adds up: bytes and records, and what became of them.
 
 use std::fmt;
-use std::ops::{Add, AddAssign};
+use std::ops::{Add, AddAssign, Sub, SubAssign};
 
 use crate::format::position::Timestamp;
 
@@ -18,6 +18,13 @@ impl AddAssign for Amount {
     fn add_assign(&mut self, other: Amount) {
         self.bytes += other.bytes;
         self.records += other.records;
+    }
+}
+
+impl SubAssign for Amount {
+    fn sub_assign(&mut self, other: Amount) {
+        self.bytes -= other.bytes;
+        self.records -= other.records;
     }
 }
 
@@ -199,6 +206,30 @@ impl Add for Figures {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         };
+        self
+    }
+}
+
+/// A sum without what was added to it before; how long anything waits stays that of the sum.
+impl Sub for Figures {
+    type Output = Figures;
+
+    fn sub(mut self, other: Figures) -> Figures {
+        self.read -= other.read;
+        self.delivered -= other.delivered;
+        self.refused -= other.refused;
+        self.passed_over -= other.passed_over;
+        self.skipped -= other.skipped;
+        self.cut -= other.cut;
+        self.abandoned.bytes -= other.abandoned.bytes;
+        self.abandoned.generations -= other.abandoned.generations;
+        // The only one whose sum is bounded.
+        let entries = &mut self.abandoned.entries;
+        *entries = entries.saturating_sub(other.abandoned.entries);
+        self.untimed -= other.untimed;
+        self.open -= other.open;
+        self.queued -= other.queued;
+        self.unread -= other.unread;
         self
     }
 }

@@ -109,7 +109,7 @@ pub struct Sources<'a> {
 /// where data was lost.
 pub fn read(sources: &Sources<'_>, series: &mut ContainerSeries, most: usize) -> Vec<Reading> {
     let now = (Instant::now(), wall_clock());
-    let shown = series.show(sources.accounts.all(), most, now);
+    let shown = series.show(sources.accounts, most, now);
     let mut readings = read_instance(sources);
     readings.extend(families::read_containers(&shown));
     readings

@@ -18,13 +18,14 @@
 //! a minute everything is, because outputs that send the metrics on send the time at which they were
 //! set, and receivers take what is five minutes old for gone.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::format::position::Timestamp;
 use crate::runtime::id::ContainerId;
-use crate::telemetry::account::{About, Account};
+use crate::telemetry::account::{About, Account, Accounts};
 use crate::telemetry::metrics::figures::{values, Values, USUAL};
 use crate::telemetry::metrics::Labels;
 use crate::telemetry::throttle::Once;
@@ -109,7 +110,8 @@ pub struct ContainerSeries {
     refreshed: Option<Instant>,
     /// Labels of every series ever created.
     made: HashSet<Labels>,
-    first_seen: HashMap<ContainerId, Instant>,
+    /// When the next one that was too new has existed long enough.
+    next_settled: Option<Instant>,
     is_exhausted: bool,
     exhaustion: Once,
 }
@@ -119,21 +121,24 @@ impl ContainerSeries {
     /// lost data.
     pub fn show(
         &mut self,
-        accounts: Vec<Arc<Account>>,
+        accounts: &Accounts,
         most: usize,
         now: (Instant, Timestamp),
     ) -> Vec<Shown> {
-        let there: HashMap<ContainerId, &Arc<Account>> = accounts
-            .iter()
-            .map(|account| (*account.id(), account))
-            .collect();
         let is_refresh = self.needs_refresh(now.0);
         if is_refresh {
             self.refreshed = Some(now.0);
         }
-        let mut shown = self.end(&there, now);
-        self.first_seen.retain(|id, _| there.contains_key(id));
-        self.admit(&accounts, most, now.0);
+        let changed = accounts.take_changed();
+        let mut shown = self.end(&changed, now);
+        let have_settled = self.next_settled.is_some_and(|next| next <= now.0);
+        // All are looked at only where the next one may be one that did not change.
+        if !shown.is_empty() || (have_settled && self.live.len() < most) {
+            self.next_settled = None;
+            self.admit(&accounts.all(), most, now.0);
+        } else {
+            self.admit(&changed, most, now.0);
+        }
         let live = self.live.values_mut();
         shown.extend(live.map(|series| series.show(now, false, is_refresh)));
         shown
@@ -146,28 +151,26 @@ impl ContainerSeries {
     }
 
     /// Removes containers that are gone or renamed; returns their last values.
-    fn end(
-        &mut self,
-        there: &HashMap<ContainerId, &Arc<Account>>,
-        now: (Instant, Timestamp),
-    ) -> Vec<Shown> {
+    fn end(&mut self, changed: &[Arc<Account>], now: (Instant, Timestamp)) -> Vec<Shown> {
         let mut ended = Vec::new();
-        self.live.retain(|id, series| {
-            let goes_on = there.get(id).is_some_and(|account| {
-                Arc::ptr_eq(account, &series.account) && still_fit(&series.labels, account)
-            });
-            if !goes_on {
+        for account in changed {
+            let Entry::Occupied(mut of_id) = self.live.entry(*account.id()) else {
+                continue;
+            };
+            let series = of_id.get_mut();
+            let is_its = Arc::ptr_eq(account, &series.account);
+            if is_its && (account.is_closed() || !still_fit(&series.labels, account)) {
                 ended.push(series.show(now, true, false));
+                of_id.remove();
             }
-            goes_on
-        });
+        }
         ended
     }
 
     fn admit(&mut self, accounts: &[Arc<Account>], most: usize, now: Instant) {
         let waiting = accounts
             .iter()
-            .filter(|account| !self.live.contains_key(account.id()));
+            .filter(|account| !self.live.contains_key(account.id()) && !account.is_closed());
         // Containers of users come last, so that a user cannot displace others from the
         // metrics by losing data on purpose.
         let mut waiting: Vec<_> = waiting
@@ -179,14 +182,18 @@ impl ContainerSeries {
             .collect();
         waiting.sort_unstable_by_key(|(is_of_user, is_whole, id, _)| (*is_of_user, *is_whole, *id));
         for (_, is_whole, id, account) in waiting {
-            let seen = *self.first_seen.entry(id).or_insert(now);
-            let has_settled = self.made.len() < most || now.duration_since(seen) >= SETTLED_AFTER;
             let room = if is_whole {
                 most
             } else {
                 most.saturating_mul(2)
             };
-            if self.live.len() >= room || (is_whole && !has_settled) {
+            if self.live.len() >= room {
+                continue;
+            }
+            let settles = account.opened() + SETTLED_AFTER;
+            if is_whole && self.made.len() >= most && now < settles {
+                let next = self.next_settled.get_or_insert(settles);
+                *next = settles.min(*next);
                 continue;
             }
             let labels = labels_of(account);
@@ -251,7 +258,7 @@ mod tests {
     use super::*;
     use crate::runtime::metadata::ContainerMetadata;
     use crate::runtime::Pod;
-    use crate::telemetry::account::{Abandoned, Accounts, Amount, SliceStats};
+    use crate::telemetry::account::{Abandoned, Amount, SliceStats};
     use crate::telemetry::metrics::figures::FIGURES;
 
     fn id(number: u8) -> ContainerId {
@@ -295,23 +302,47 @@ mod tests {
         );
         let _held: Vec<_> = (1..=3).map(|number| open(&accounts, number)).collect();
         assert_eq!(
-            names(&series.show(accounts.all(), 2, at(now)), false),
+            names(&series.show(&accounts, 2, at(now)), false),
             ["c1", "c2"]
         );
         accounts.close(&id(1));
-        let shown = series.show(accounts.all(), 2, at(now));
+        let shown = series.show(&accounts, 2, at(now));
         assert_eq!(
             (names(&shown, true), names(&shown, false)),
             (vec!["c1".to_owned()], vec!["c2".to_owned()])
         );
         // The third had not existed long enough until now.
-        let later = now + SETTLED_AFTER;
-        let shown = series.show(accounts.all(), 2, at(later));
+        let later = Instant::now() + SETTLED_AFTER;
+        let shown = series.show(&accounts, 2, at(later));
         assert_eq!(
             (names(&shown, true).len(), names(&shown, false)),
             (0, vec!["c2".to_owned(), "c3".to_owned()])
         );
         assert_eq!(series.exhausted(), None);
+    }
+
+    #[test]
+    fn one_that_does_not_change_takes_a_place_that_becomes_free() {
+        let (accounts, mut series) = (Accounts::default(), ContainerSeries::default());
+        let _held: Vec<_> = (1..=4).map(|number| open(&accounts, number)).collect();
+        let now = Instant::now();
+        let mut show = |seconds| {
+            let now = now + Duration::from_secs(seconds);
+            names(&series.show(&accounts, 1, at(now)), false)
+        };
+        assert_eq!(show(0), ["c1"]);
+        assert_eq!(show(70), ["c1"]);
+        accounts.close(&id(1));
+        assert_eq!(show(71), ["c2"], "at once, as it is old enough");
+        accounts.close(&id(2));
+        let _late = open(&accounts, 9);
+        assert_eq!(show(72), ["c3"]);
+        for number in [3, 4] {
+            accounts.close(&id(number));
+        }
+        assert!(show(10).is_empty(), "too new");
+        assert!(show(59).is_empty());
+        assert_eq!(show(71), ["c9"], "after a minute, without a change");
     }
 
     #[test]
@@ -324,7 +355,7 @@ mod tests {
         let account = open(&accounts, 1);
         let mut labels = |id: Option<ContainerId>| {
             account.set_names("shop/web-1/app", id);
-            let shown = series.show(accounts.all(), 3, at(now));
+            let shown = series.show(&accounts, 3, at(now));
             let live = shown.into_iter().filter(|one| !one.has_ended);
             live.filter_map(|one| texts(&one.labels).pop())
                 .collect::<Vec<_>>()
@@ -362,7 +393,7 @@ mod tests {
             ..ContainerMetadata::default()
         };
         let _held = [described(1, &docker), described(2, &of_pod)];
-        let shown = series.show(accounts.all(), 9, at(Instant::now()));
+        let shown = series.show(&accounts, 9, at(Instant::now()));
         let mut labels: Vec<_> = shown.iter().map(|one| texts(&one.labels)).collect();
         labels.sort();
         assert_eq!(
@@ -389,7 +420,7 @@ mod tests {
             Instant::now(),
         );
         let held: Vec<_> = (1..=4).map(|number| open(&accounts, number)).collect();
-        series.show(accounts.all(), 1, at(now));
+        series.show(&accounts, 1, at(now));
         for account in &held[1..] {
             account.abandon(Abandoned {
                 entries: 0,
@@ -398,16 +429,16 @@ mod tests {
             });
         }
         assert_eq!(
-            names(&series.show(accounts.all(), 1, at(now)), false),
+            names(&series.show(&accounts, 1, at(now)), false),
             ["c1", "c2"],
             "twice as many, no more"
         );
         assert_eq!(
-            names(&series.show(accounts.all(), 0, at(now)), false),
+            names(&series.show(&accounts, 0, at(now)), false),
             ["c1", "c2"]
         );
         assert!(ContainerSeries::default()
-            .show(accounts.all(), 0, at(now))
+            .show(&accounts, 0, at(now))
             .is_empty());
     }
 
@@ -421,9 +452,9 @@ mod tests {
         let account = open(&accounts, 1);
         for round in 0..30 {
             account.set_name(&format!("name-{round}"));
-            series.show(accounts.all(), 1, at(now));
+            series.show(&accounts, 1, at(now));
             now += SETTLED_AFTER;
-            series.show(accounts.all(), 1, at(now));
+            series.show(&accounts, 1, at(now));
         }
         assert_eq!(
             (series.made.len(), series.exhausted()),
@@ -441,7 +472,7 @@ mod tests {
         // A container that had these series before gets them again.
         account.set_name("name-0");
         assert_eq!(
-            names(&series.show(accounts.all(), 1, at(now)), false),
+            names(&series.show(&accounts, 1, at(now)), false),
             ["name-0"]
         );
     }
@@ -455,15 +486,10 @@ mod tests {
         );
         for number in 1..200 {
             let _held = open(&accounts, number);
-            series.show(
-                accounts.all(),
-                3,
-                at(now + Duration::from_secs(u64::from(number))),
-            );
+            series.show(&accounts, 3, at(now));
             accounts.close(&id(number));
         }
         assert_eq!((series.made.len(), series.exhausted()), (3, None));
-        assert!(series.first_seen.len() <= 1);
     }
 
     /// What every container that has written anything has more than one of.
@@ -484,7 +510,7 @@ mod tests {
         write(100);
         let mut show = |seconds| {
             let now = now + Duration::from_secs(seconds);
-            set(&series.show(accounts.all(), 2, at(now)))
+            set(&series.show(&accounts, 2, at(now)))
         };
         assert_eq!(show(0), [(0, 1.0)]);
         write(100);
@@ -495,7 +521,7 @@ mod tests {
         // Much of another one is shown at once.
         let mut series = ContainerSeries::default();
         write(65_536);
-        let shown = series.show(accounts.all(), 2, at(now));
+        let shown = series.show(&accounts, 2, at(now));
         assert_eq!(set(&shown), [(0, 4.0), (1, 65_836.0), (2, 65_836.0)]);
     }
 
@@ -530,7 +556,7 @@ mod tests {
         let account = open(&accounts, 1);
         let mut show = |seconds| {
             let now = now + Duration::from_secs(seconds);
-            set(&series.show(accounts.all(), 2, at(now)))
+            set(&series.show(&accounts, 2, at(now)))
         };
         assert_eq!(show(0), [(records, 0.0)]);
         assert_eq!(show(1), []);
