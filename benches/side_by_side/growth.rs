@@ -223,8 +223,9 @@ fn under_loads(
     Ok((mine, vec![other]))
 }
 
-/// Bytes of text at each length, as long as that is not too many lines.
-const TEXT_BYTES: u64 = 128_000_000;
+/// Bytes of text at each length, as long as that is not too many lines: with a quarter of it, the host's
+/// start and its page faults decide.
+const TEXT_BYTES: u64 = 512_000_000;
 const MOST_LINES: u64 = 500_000;
 
 /// CPU for a line of each length, in a file that is there before the host starts.

@@ -11,9 +11,7 @@ use crate::telemetry::metrics::{Survey, Unread};
 
 /// Shortest interval between two surveys; the host exports its metrics as often.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The part of the interval for each container. A survey and what the host's thread publishes of it
-/// visit all of them, whichever has changed, which takes 3 µs each: more than reading what a hundred
-/// of ten thousand write.
+/// The part of the interval for each container: a survey visits all of them, whichever has changed.
 const INTERVAL_PER_CONTAINER: Duration = Duration::from_micros(500);
 /// Longest interval, however many containers there are.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
