@@ -1,10 +1,10 @@
 //! Pauses of the Docker thread while logs are written, so that one wake-up serves many frames.
 //!
 //! The daemon sends each entry with a write of its own. A thread that reads again at once receives
-//! them one by one, and each is a batch that wakes the host's thread, too: ten times the work of
-//! decoding it. So, before it waits, the thread sleeps for as long as lets some 4 KiB arrive, and
-//! at most 8 ms. It cannot be a timer of the runtime, since each frame would still wake the thread.
-//! An entry after a silence is read at once.
+//! them one by one, and each is a batch that wakes the host's thread, too, which takes many times
+//! as long as decoding it. So, before it waits, the thread sleeps for about as long as 4 KiB take
+//! to arrive, and at most 8 ms. A timer of the runtime would not do, since each frame would still
+//! wake the thread. An entry after a silence is read at once.
 //!
 //! A sender is not held up: a Unix socket has room for about 280 frames however short they are,
 //! which are 11 KB or more, so the pause becomes shorter long before the socket is full.
