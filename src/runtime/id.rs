@@ -7,7 +7,7 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ContainerId([u8; 32]);
 
-/// By container, for maps that are asked for each batch: the standard hash of the 32 bytes of an id
+/// By container, for maps that are asked for each batch or entry: the standard hash of the 32 bytes of an id
 /// takes longer than all else there. Seeded for each map, as the standard one is.
 pub type ContainerMap<V> = HashMap<ContainerId, V, foldhash::fast::RandomState>;
 

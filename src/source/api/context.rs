@@ -13,6 +13,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 
 use crate::runtime::id::ContainerId;
+use crate::source::api::bursts::Bursts;
 use crate::source::api::podman::Release;
 use crate::source::api::reachability::Reachability;
 use crate::source::api::requests::Requests;
@@ -69,6 +70,8 @@ pub struct Context {
     pub early_relist: Cell<Option<Instant>>,
     /// Notified when one of the two above changes.
     pub relist_changed: Notify,
+    /// How much arrived since the thread last waited.
+    pub bursts: Arc<Bursts>,
     sink: Rc<RefCell<Box<dyn StreamSink>>>,
     /// Held by the one follower that waits for space. The others queue for it, so that they
     /// take turns and only one of them polls the sink.
@@ -78,7 +81,12 @@ pub struct Context {
 
 impl Context {
     /// Creates the context; `space` is notified by other threads.
-    pub fn new(socket: PathBuf, sink: Box<dyn StreamSink>, space: Arc<Notify>) -> Context {
+    pub fn new(
+        socket: PathBuf,
+        sink: Box<dyn StreamSink>,
+        space: Arc<Notify>,
+        bursts: Arc<Bursts>,
+    ) -> Context {
         let sink = Rc::new(RefCell::new(sink));
         let reported_to = Rc::clone(&sink);
         let daemon = Rc::new(Reachability::new(move |state| {
@@ -93,6 +101,7 @@ impl Context {
             has_events: Cell::new(false),
             early_relist: Cell::new(None),
             relist_changed: Notify::new(),
+            bursts,
             sink,
             turn: Semaphore::new(1),
             space,

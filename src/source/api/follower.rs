@@ -371,7 +371,9 @@ impl Follower {
     }
 
     fn flush(&self, burst: &mut usize) {
-        if std::mem::take(burst) > 0 {
+        let bytes = std::mem::take(burst);
+        if bytes > 0 {
+            self.context.bursts.note(bytes);
             self.context.with_sink(|sink| sink.flush(&self.id));
         }
     }

@@ -23,6 +23,7 @@
 //! whose driver cannot be read, is dropped until it is followed again.
 
 mod answers;
+mod bursts;
 mod connection;
 mod console;
 mod context;

@@ -1,7 +1,6 @@
 //! The Docker thread's side of streamed containers: turns what it receives into records, and
 //! shares them with the reader.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,7 +14,7 @@ use crate::lock::lock;
 use crate::pipeline::assembler::Assembler;
 use crate::pipeline::partial::Pieces;
 use crate::pipeline::template::RecordTemplate;
-use crate::runtime::id::ContainerId;
+use crate::runtime::id::{ContainerId, ContainerMap};
 use crate::runtime::log_driver::{LogDriver, JOURNALD_DRIVER};
 use crate::runtime::metadata::ContainerMetadata;
 use crate::runtime::Api;
@@ -36,7 +35,7 @@ pub(super) struct Shared {
     pub(super) max_line_bytes: usize,
     /// Whether logs are followed, or read as far as they exist.
     pub(super) follows: bool,
-    pub(super) streamed: Mutex<HashMap<ContainerId, Streamed>>,
+    pub(super) streamed: Mutex<ContainerMap<Streamed>>,
     pub(super) news: Mutex<News>,
     /// Requests for lists and metadata that are not answered yet.
     pub(super) asked: AtomicUsize,
@@ -106,7 +105,7 @@ impl Shared {
         streamed
     }
 
-    pub(super) fn streamed(&self) -> MutexGuard<'_, HashMap<ContainerId, Streamed>> {
+    pub(super) fn streamed(&self) -> MutexGuard<'_, ContainerMap<Streamed>> {
         lock(&self.streamed)
     }
 

@@ -16,6 +16,7 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet, LocalSet};
 
 use crate::config::socket::DockerSocket;
 use crate::runtime::id::ContainerId;
+use crate::source::api::bursts::Bursts;
 use crate::source::api::context::{Context, Follow};
 use crate::source::api::daemon_events::watch_events;
 use crate::source::api::follower::follow;
@@ -53,15 +54,20 @@ impl DockerThread {
     /// Starts the thread, which inherits the caller's signal mask. It does not connect before
     /// it gets a command that needs it.
     pub fn start(socket: DockerSocket, sink: Box<dyn StreamSink>) -> io::Result<DockerThread> {
+        let bursts = Arc::new(Bursts::default());
+        let bursts_of_runtime = Arc::clone(&bursts);
         let runtime = Builder::new_current_thread()
             .enable_io()
             .enable_time()
+            .on_thread_park(move || bursts_of_runtime.pause())
             .build()?;
         let (commands, received) = unbounded_channel();
         let space = Arc::new(Notify::new());
         let space_of_thread = Arc::clone(&space);
         let thread = OwnedThread::spawn(NAME, move || {
-            run(&runtime, socket, sink, space_of_thread, received)
+            let DockerSocket::Unix(path) = socket;
+            let context = Context::new(path, sink, space_of_thread, bursts);
+            run(&runtime, Rc::new(context), received)
         })?;
         Ok(DockerThread {
             commands,
@@ -133,15 +139,7 @@ impl EndThread for DockerThread {
     }
 }
 
-fn run(
-    runtime: &Runtime,
-    socket: DockerSocket,
-    sink: Box<dyn StreamSink>,
-    space: Arc<Notify>,
-    commands: UnboundedReceiver<Command>,
-) {
-    let DockerSocket::Unix(path) = socket;
-    let context = Rc::new(Context::new(path, sink, space));
+fn run(runtime: &Runtime, context: Rc<Context>, commands: UnboundedReceiver<Command>) {
     let serve = || {
         let mut hub = Hub::new(Rc::clone(&context));
         LocalSet::new().block_on(runtime, hub.serve(commands));
