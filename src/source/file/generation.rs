@@ -374,8 +374,11 @@ impl Generation {
     /// even if it is compressed before the checkpoint is used.
     pub fn resume_at_start(&self) -> StreamCheckpoint {
         let checkpoint = self.resume_here();
+        if self.read_offset > 0 {
+            return checkpoint;
+        }
         match self.content.head() {
-            Ok(head) if self.read_offset == 0 => {
+            Ok(head) => {
                 let fingerprint = fingerprint_of_unread(&head);
                 StreamCheckpoint {
                     fingerprint,
@@ -383,7 +386,7 @@ impl Generation {
                     ..checkpoint
                 }
             }
-            _ => checkpoint,
+            Err(_) => checkpoint,
         }
     }
 }
