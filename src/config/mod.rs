@@ -71,6 +71,10 @@ impl BufferedLimit {
     }
 }
 
+/// Descriptors that logs leave to the rest of the process where its limit allows that: its outputs, its other
+/// inputs, its chunks on disk. It needs no more with a higher limit.
+const HOST_DESCRIPTORS: u64 = 4_096;
+
 /// How many files of logs may be open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenFilesLimit {
@@ -82,10 +86,14 @@ pub struct OpenFilesLimit {
 
 impl OpenFilesLimit {
     /// In a process that may open `limit` files: a quarter of them, and as many as a quarter of that with
-    /// unread lines.
+    /// unread lines. With a high limit, all but [`HOST_DESCRIPTORS`], a fifth of them with unread lines.
     pub fn within(limit: Option<u64>) -> OpenFilesLimit {
         let most = usize::MAX / 2;
-        let at_rest = limit.map_or(most, |limit| usize::try_from(limit / 4).unwrap_or(most));
+        let at_rest = limit.map_or(most, |limit| {
+            let all_but_the_hosts = limit.saturating_sub(HOST_DESCRIPTORS) / 5 * 4;
+            usize::try_from(all_but_the_hosts.max(limit / 4)).unwrap_or(most)
+        });
+        let at_rest = at_rest.min(most);
         OpenFilesLimit {
             at_rest,
             unread: at_rest + at_rest / 4,
@@ -247,6 +255,27 @@ mod tests {
     use crate::runtime::select::Rule;
     use crate::runtime::users::UserChoice;
     use crate::runtime::RuntimeChoice;
+
+    #[test]
+    fn logs_take_a_part_of_few_descriptors_and_leave_a_number_of_many() {
+        for (limit, at_rest, unread) in [
+            (0, 0, 0),
+            (1_024, 256, 320),
+            (4_096, 1_024, 1_280),
+            (20_000, 12_720, 15_900),
+            (1_048_576, 835_584, 1_044_480),
+        ] {
+            let within = OpenFilesLimit::within(Some(limit));
+            assert_eq!(
+                (within.at_rest, within.unread),
+                (at_rest, unread),
+                "{limit}"
+            );
+        }
+        let highest = OpenFilesLimit::within(Some(u64::MAX));
+        assert!(highest.unread > highest.at_rest);
+        assert!(OpenFilesLimit::within(None).at_rest >= highest.at_rest);
+    }
 
     fn config(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
         Config::from_lookup(|name| {

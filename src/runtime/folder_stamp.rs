@@ -45,7 +45,7 @@ pub fn stamp_at(path: &SafePath) -> Option<FolderStamp> {
 
 /// The stamp of the directory with this stat result; `None` if it changed so recently that
 /// another change might not alter the stamp.
-pub(super) fn stamp_of(stat: &Statx) -> Option<FolderStamp> {
+pub fn stamp_of(stat: &Statx) -> Option<FolderStamp> {
     settled(stat, SystemTime::now())
 }
 

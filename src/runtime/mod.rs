@@ -41,7 +41,7 @@ mod storages;
 mod user_storages;
 pub mod users;
 
-pub use crate::runtime::folder_stamp::{stamp, stamp_at, stamp_listed, FolderStamp};
+pub use crate::runtime::folder_stamp::{stamp, stamp_at, stamp_listed, stamp_of, FolderStamp};
 pub use crate::runtime::log_files::{FileRank, LogFiles};
 pub use crate::runtime::network_fs::{is_on_network, network_file_system};
 pub use crate::runtime::root_watch::RootWatch;

@@ -76,7 +76,8 @@ impl Budget {
                 files.extend(tailer.survey(now).into_iter().map(|file| (*key, file)));
             }
         }
-        let (held, dropped) = over(files, self.limit, most_files(fleet.sharing()));
+        let limit = getrlimit(Resource::Nofile).current;
+        let (held, dropped) = over(files, self.limit, most_files(limit, fleet.sharing()));
         for Dropped {
             key,
             number,
@@ -154,11 +155,11 @@ fn over(mut files: Vec<(usize, HeldFile)>, limit: u64, most_files: u64) -> (Held
     }
 }
 
-/// Number of deleted files that one of `inputs` inputs may hold.
-fn most_files(inputs: usize) -> u64 {
-    let all = getrlimit(Resource::Nofile).current;
+/// Number of deleted files that one of `inputs` inputs may hold, in a process that may open `limit`
+/// files.
+fn most_files(limit: Option<u64>, inputs: usize) -> u64 {
     let part = DESCRIPTORS_PART.saturating_mul(inputs as u64);
-    all.map_or(u64::MAX, |most| most / part.max(1))
+    limit.map_or(u64::MAX, |most| most / part.max(1))
 }
 
 #[cfg(test)]
@@ -227,6 +228,14 @@ mod tests {
             dropped(&[(1, 10)], 0, 100),
             (Held { files: 0, bytes: 0 }, vec![(1, 0)])
         );
+    }
+
+    #[test]
+    fn inputs_share_half_of_the_descriptors_for_deleted_files() {
+        for (inputs, most) in [(1, 512), (2, 256), (3, 170)] {
+            assert_eq!(most_files(Some(1024), inputs), most, "{inputs} inputs");
+        }
+        assert_eq!(most_files(None, 2), u64::MAX);
     }
 
     #[test]

@@ -384,7 +384,7 @@ impl Fleet {
             if has_work && !waits {
                 turn.schedule.activate(key);
             }
-            self.free_descriptors(turn.services, turn.schedule, turn.now);
+            self.free_descriptors(turn.services, turn.schedule, turn.now, Some(key));
             if let FirstLook::Looking(unlooked) = &mut self.first_look {
                 unlooked.remove(&key);
             }

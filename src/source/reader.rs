@@ -175,8 +175,12 @@ impl Reader {
         };
         self.services.link.end_coalescing();
         self.fleet
-            .free_descriptors(&mut self.services, &self.schedule, now);
+            .free_descriptors(&mut self.services, &self.schedule, now, None);
         let is_behind = pass != Pass::CaughtUp || self.schedule.is_any_throttled();
+        if is_behind {
+            self.fleet
+                .open_waiting(&mut self.services, &self.schedule, pass, now);
+        }
         let (schedule, link) = (&mut self.schedule, &self.services.link);
         self.budget
             .survey(&mut self.fleet, schedule.active(), link, is_behind, now);
@@ -256,11 +260,7 @@ impl Reader {
                 if is_write {
                     tailer.is_written_at_rest();
                 }
-                // At once: the queue may be full, and the file deleted before it is read. A failure
-                // shows at the read.
-                let _ = tailer.wake(&self.services.link);
-                self.fleet
-                    .free_descriptors(&mut self.services, &self.schedule, now);
+                self.fleet.open_early(key, &self.services.link);
             }
         }
         self.activate(key);
@@ -332,7 +332,7 @@ impl Reader {
                 .map(Tailer::slice_cost)
                 .unwrap_or_default();
             self.fleet
-                .free_descriptors(&mut self.services, &self.schedule, now);
+                .free_descriptors(&mut self.services, &self.schedule, now, Some(key));
             if time.took(begun.map_or(cost, |begun| begun.elapsed())) {
                 // The next pass begins after the last container that had a full slice.
                 self.schedule.begin_next_at(index + 1);

@@ -1,7 +1,9 @@
 //! Logs whose files are closed because descriptors are short.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fluent_bit_container_logs::config::OpenFilesLimit;
 use test_kit::collector::{Collector, PATIENCE};
@@ -22,26 +24,27 @@ const NONE_AT_ALL: OpenFilesLimit = OpenFilesLimit {
     unread: 0,
 };
 
-/// Waits until no log below `root` is open for reading.
-#[track_caller]
-fn rests(root: &DockerRoot) {
-    let is_read = |descriptor: fs::DirEntry| {
-        let is_log =
-            |path: &Path| path.starts_with(root.path()) && path.extension() == Some("log".as_ref());
-        if !fs::read_link(descriptor.path()).is_ok_and(|path| is_log(&path)) {
-            return false;
-        }
+/// The logs below `root` that are open for reading.
+fn open_logs(root: &DockerRoot) -> BTreeSet<PathBuf> {
+    let is_log =
+        |path: &PathBuf| path.starts_with(root.path()) && path.extension() == Some("log".as_ref());
+    let read = |descriptor: fs::DirEntry| {
+        let path = fs::read_link(descriptor.path()).ok().filter(is_log)?;
         let info = Path::new("/proc/self/fdinfo").join(descriptor.file_name());
         let info = fs::read_to_string(info).unwrap_or_default();
         let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
-        flags.is_some_and(|flags| flags.ends_with('0'))
+        flags
+            .is_some_and(|flags| flags.ends_with('0'))
+            .then_some(path)
     };
-    let is_closed = || {
-        let mut open = fs::read_dir("/proc/self/fd")
-            .expect("descriptors")
-            .flatten();
-        !open.any(is_read)
-    };
+    let open = fs::read_dir("/proc/self/fd").expect("descriptors");
+    open.flatten().filter_map(read).collect()
+}
+
+/// Waits until no log below `root` is open for reading.
+#[track_caller]
+fn rests(root: &DockerRoot) {
+    let is_closed = || open_logs(root).is_empty();
     assert!(holds_within(PATIENCE, is_closed), "files stay open");
 }
 
@@ -96,6 +99,83 @@ fn only_as_many_logs_stay_open_as_may_and_those_that_do_not_run_are_closed_first
     }
     assert_eq!(collector.wait_texts(24).len(), 24);
     assert!(holds_within(PATIENCE, is_within), "more are open");
+    assert_eq!(collector.figures().losses(), None);
+}
+
+/// Eight containers, of each of which a line was read; this many of their logs may be open.
+fn eight(limit: OpenFilesLimit) -> (DockerRoot, Vec<LogWriter>, Collector) {
+    let root = DockerRoot::new();
+    let containers = "01234567".chars();
+    let mut logs: Vec<LogWriter> = containers.map(|it| root.container(it, "web")).collect();
+    logs.iter_mut().for_each(|log| log.line("hello"));
+    let collector = Collector::start_with(root.path(), &[("Queue_Limit", "64k")], limit);
+    collector.wait_texts(logs.len());
+    let is_within = || open_logs(&root).len() <= limit.at_rest;
+    assert!(holds_within(PATIENCE, is_within), "more are open");
+    (root, logs, collector)
+}
+
+/// The one that has been silent for longest is always the next to be written: it is not closed for the
+/// one that was just read.
+#[test]
+fn of_more_logs_that_are_written_in_turn_than_may_be_open_most_stay_open() {
+    let limit = OpenFilesLimit {
+        at_rest: 6,
+        unread: 8,
+    };
+    let (root, mut logs, collector) = eight(limit);
+    let (mut lines, mut closed) = (logs.len(), 0);
+    let mut before = open_logs(&root);
+    for _ in 0..5 {
+        for log in &mut logs {
+            std::thread::sleep(Duration::from_millis(60));
+            log.line("again");
+            lines += 1;
+            collector.wait_texts(lines);
+            let is_within = || open_logs(&root).len() <= limit.at_rest;
+            assert!(holds_within(PATIENCE, is_within), "more are open");
+            let open = open_logs(&root);
+            closed += before.difference(&open).count();
+            before = open;
+        }
+    }
+    assert!(closed <= 20, "{closed} were closed in 40 turns");
+    assert_eq!(collector.figures().losses(), None);
+}
+
+/// Those that were read to their end make place for them.
+#[test]
+fn logs_at_rest_that_are_written_while_the_output_is_stalled_are_opened_for_others() {
+    let limit = OpenFilesLimit {
+        at_rest: 4,
+        unread: 5,
+    };
+    let (root, logs, collector) = eight(limit);
+    let mut full = root.container('a', "full");
+    full.line("first");
+    collector.wait_texts(logs.len() + 1);
+    collector.pause();
+    (0..5_000).for_each(|number| full.line(&format!("other {number}")));
+    super::hard_cases::stalled(&root, &collector, &full);
+    let open = open_logs(&root);
+    let (_, mut resting): (Vec<_>, Vec<_>) =
+        logs.into_iter().partition(|log| open.contains(&log.log));
+    assert!(resting.len() >= 4, "{} are open", open.len());
+    resting.truncate(4);
+    resting.iter_mut().for_each(|log| log.line("written"));
+    let are_open = || {
+        let open = open_logs(&root);
+        resting.iter().all(|log| open.contains(&log.log))
+    };
+    assert!(holds_within(PATIENCE, are_open), "some are not opened");
+    assert!(open_logs(&root).len() <= limit.unread);
+    let written = resting.len();
+    resting.into_iter().for_each(LogWriter::remove);
+    collector.resume();
+    collector.wait("all lines", |collector| {
+        let texts = collector.texts();
+        texts.iter().filter(|text| *text == "written").count() == written
+    });
     assert_eq!(collector.figures().losses(), None);
 }
 

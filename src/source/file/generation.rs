@@ -141,11 +141,6 @@ impl Generation {
         })
     }
 
-    /// The name it was opened under, for another access.
-    pub fn safe_path(&self) -> SafePath {
-        self.path.clone()
-    }
-
     /// Returns the same open file for reading from its start, after a truncation.
     pub fn restarted(&self, number: u32) -> io::Result<Generation> {
         let head_before = match self.head.bytes.is_empty() {
@@ -156,7 +151,7 @@ impl Generation {
             run: self.run,
             is_overwritten: true,
             head_before,
-            ..Generation::new(&self.safe_path(), number, self.content.restarted()?)?
+            ..Generation::new(&self.path, number, self.content.restarted()?)?
         })
     }
 
@@ -374,8 +369,11 @@ impl Generation {
     /// even if it is compressed before the checkpoint is used.
     pub fn resume_at_start(&self) -> StreamCheckpoint {
         let checkpoint = self.resume_here();
+        if self.read_offset > 0 {
+            return checkpoint;
+        }
         match self.content.head() {
-            Ok(head) if self.read_offset == 0 => {
+            Ok(head) => {
                 let fingerprint = fingerprint_of_unread(&head);
                 StreamCheckpoint {
                     fingerprint,
@@ -383,7 +381,7 @@ impl Generation {
                     ..checkpoint
                 }
             }
-            _ => checkpoint,
+            Err(_) => checkpoint,
         }
     }
 }

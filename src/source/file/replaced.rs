@@ -173,7 +173,7 @@ pub fn is_begun_by_hand(file: &Generation) -> io::Result<bool> {
     let Some(first) = file.plain_file().map(time_of_first).transpose()?.flatten() else {
         return Ok(false);
     };
-    let folder = birth_of_folder(&file.safe_path());
+    let folder = birth_of_folder(&file.path);
     Ok(folder.is_some_and(|folder| is_between(first, folder, file.id)))
 }
 

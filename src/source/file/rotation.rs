@@ -371,7 +371,7 @@ impl Rotation {
         let newest = self.files.open.back();
         let current = match self.log.current() {
             Some(current) => Some(stat_path(current)),
-            None => newest.map(|newest| stat_path(&newest.safe_path())),
+            None => newest.map(|newest| stat_path(&newest.path)),
         };
         match (newest, current) {
             (Some(newest), Some(Ok((id, _)))) => newest.id != id,

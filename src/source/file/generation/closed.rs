@@ -5,9 +5,9 @@ use std::io;
 use std::path::Path;
 
 use crate::delivery::checkpoint::StreamCheckpoint;
-use crate::runtime::file::{is_permanent, last_name, open_regular, stat_file, stat_path};
+use crate::runtime::file::{describe, is_permanent, last_name, open_regular, stat_file, stat_path};
 use crate::runtime::safe_path::SafePath;
-use crate::runtime::{stamp_at, FolderStamp};
+use crate::runtime::{stamp_at, stamp_of, FolderStamp};
 use crate::source::file::generation::Generation;
 
 /// What is known of a closed file.
@@ -32,18 +32,22 @@ impl Generation {
         let Ok(file) = self.file() else {
             return true;
         };
-        let is_it = |path: &SafePath| stat_path(path).is_ok_and(|(id, _)| id == self.id);
-        let mut path = self.safe_path();
-        let mut stamp = stamp_at(&path);
-        if !is_it(&path) {
+        // The stamp, if this file is there.
+        let stamp_of_it = |path: &SafePath| {
+            let stat = path.stat().ok()?;
+            (describe(&stat).0 == self.id).then(|| stamp_of(&stat))
+        };
+        let mut path = self.path.clone();
+        let mut stamp = stamp_of_it(&path);
+        if stamp.is_none() {
             let renamed = last_name(file);
             let name = renamed.as_deref().and_then(Path::file_name);
             path = path.at(self.path.with_file_name(name.unwrap_or_default()));
-            stamp = stamp_at(&path);
-            if !is_it(&path) {
-                return false;
-            }
+            stamp = stamp_of_it(&path);
         }
+        let Some(stamp) = stamp else {
+            return false;
+        };
         let at = self.resume_at_start();
         self.closed = Some(Box::new(Closed { path, at, stamp }));
         self.content.close();

@@ -105,6 +105,16 @@ impl Tailer {
         is_read && !self.feed.assembler.is_open()
     }
 
+    /// Whether its files are open and were read to their end, as of the last check.
+    pub fn is_open_and_read(&self) -> bool {
+        !self.is_at_rest() && !self.rotation.search.is_under_way() && self.is_read_to_end()
+    }
+
+    /// Whether a log at rest has something to read, as far as that was reported.
+    pub fn waits_at_rest(&self) -> bool {
+        self.is_written_at_rest && self.is_at_rest()
+    }
+
     /// Whether more was written than was seen. What is there may be what was written after a
     /// truncation, so it does not count as seen.
     fn has_more_now(&self) -> bool {
