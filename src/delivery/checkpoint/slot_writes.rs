@@ -46,15 +46,16 @@ pub(super) fn near_groups(slots: &[usize]) -> impl Iterator<Item = &[usize]> {
 
 /// Writes copies that go in one call. After an error, any part of them may have been written.
 /// `span` is memory to use again.
-pub(super) fn write(file: &File, writes: &mut [SlotWrite], span: &mut Vec<u8>) -> io::Result<()> {
-    writes.sort_unstable_by_key(|write| write.offset);
-    let [first, .., last] = writes else {
-        return writes
-            .iter()
-            .try_for_each(|write| file.write_all_at(&write.bytes, write.offset));
+pub(super) fn write(file: &File, writes: &[SlotWrite], span: &mut Vec<u8>) -> io::Result<()> {
+    if let [one] = writes {
+        return file.write_all_at(&one.bytes, one.offset);
+    }
+    let begin = writes.iter().map(|write| write.offset).min();
+    let end = writes.iter().map(SlotWrite::end).max();
+    let (Some(begin), Some(end)) = (begin, end) else {
+        return Ok(());
     };
-    let begin = first.offset;
-    span.resize((last.end() - begin) as usize, 0);
+    span.resize((end - begin) as usize, 0);
     let filled = db_file::read_at(file, span, begin)?;
     // Beyond the end of the file are slots that were never used.
     span[filled..].fill(0);
@@ -79,7 +80,7 @@ mod tests {
             bytes: [number; COPY],
         });
         let mut span = vec![77; 3];
-        write(&file, &mut writes.collect::<Vec<_>>(), &mut span).unwrap();
+        write(&file, &writes.collect::<Vec<_>>(), &mut span).unwrap();
         let mut content = vec![0; file.metadata().unwrap().len() as usize];
         file.read_exact_at(&mut content, 0).unwrap();
         content

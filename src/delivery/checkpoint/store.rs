@@ -327,7 +327,7 @@ impl CheckpointStore {
                     put_writes(*slot, entry, &mut writes);
                 }
             }
-            slot_writes::write(file, &mut writes, &mut self.span)?;
+            slot_writes::write(file, &writes, &mut self.span)?;
         }
         for slot in slots {
             if let Some(entry) = self.entries.at_mut(*slot) {
@@ -379,7 +379,7 @@ impl CheckpointStore {
         slots.sort_unstable();
         for near in near_groups(slots) {
             let zeros = near.iter().flat_map(|slot| whole_slot(*slot, [0; COPY]));
-            slot_writes::write(file, &mut zeros.collect::<Vec<_>>(), &mut self.span)?;
+            slot_writes::write(file, &zeros.collect::<Vec<_>>(), &mut self.span)?;
         }
         Ok(true)
     }
