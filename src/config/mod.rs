@@ -72,7 +72,8 @@ impl BufferedLimit {
 }
 
 /// Descriptors that logs leave to the rest of the process where its limit allows that: its outputs, its other
-/// inputs, its chunks on disk. It needs no more with a higher limit.
+/// inputs, its chunks on disk, and one for each container that is read through an API. It needs no more with
+/// a higher limit.
 const HOST_DESCRIPTORS: u64 = 4_096;
 
 /// How many files of logs may be open.
@@ -86,7 +87,7 @@ pub struct OpenFilesLimit {
 
 impl OpenFilesLimit {
     /// In a process that may open `limit` files: a quarter of them, and as many as a quarter of that with
-    /// unread lines. With a high limit, all but [`HOST_DESCRIPTORS`], a fifth of them with unread lines.
+    /// unread lines. With a high limit, all but 4,096, a fifth of them with unread lines.
     pub fn within(limit: Option<u64>) -> OpenFilesLimit {
         let most = usize::MAX / 2;
         let at_rest = limit.map_or(most, |limit| {

@@ -161,11 +161,13 @@ impl Container {
         self.log.tailer()
     }
 
-    /// Looks for a loop in its log.
-    pub fn look_for_own_output(&mut self, link: &Link, now: Instant) {
-        if let Some(tailer) = self.log.tailer() {
-            self.own_output.look(&self.about, tailer, link, now);
-        }
+    /// Looks for a loop in its log. Returns whether another look is needed even if nothing is read.
+    pub fn look_for_own_output(&mut self, link: &Link, now: Instant) -> bool {
+        let Some(tailer) = self.log.tailer() else {
+            return false;
+        };
+        self.own_output.look(&self.about, tailer, link, now);
+        self.own_output.is_under_way()
     }
 
     /// Whether there is anything to read or to finish.

@@ -81,6 +81,8 @@ pub struct Fleet {
     /// Checkpoints of containers that are no longer listed have not been dropped yet.
     has_unlisted: bool,
     looked_for_loops: Instant,
+    /// The containers that may be a loop.
+    pub(in crate::source) suspected: Vec<usize>,
     /// The containers with several folders.
     copied: Copied,
     /// The logs of several containers that run, which are reported.
@@ -116,6 +118,7 @@ impl Fleet {
             first_start,
             has_unlisted: true,
             looked_for_loops: Instant::now(),
+            suspected: Vec::new(),
             copied: Copied::new(),
             shared: HashSet::new(),
             rescans: 0,
@@ -414,16 +417,21 @@ impl Fleet {
         }
     }
 
-    /// From time to time, looks for loops in the logs that were read since the last time; a log that
-    /// is held back has its turns meanwhile.
+    /// From time to time, looks for loops: in the logs that were read since the last time, and where a
+    /// search is under way.
     pub fn look_for_own_output(&mut self, schedule: &mut Schedule, link: &Link, now: Instant) {
         if now.duration_since(self.looked_for_loops) < LOOP_INTERVAL {
             return;
         }
         self.looked_for_loops = now;
-        for key in schedule.take_read() {
-            if let Some(container) = self.containers.get_mut(key) {
-                container.look_for_own_output(link, now);
+        let mut keys = schedule.take_read();
+        keys.append(&mut self.suspected);
+        keys.sort_unstable();
+        keys.dedup();
+        for key in keys {
+            let container = self.containers.get_mut(key);
+            if container.is_some_and(|it| it.look_for_own_output(link, now)) {
+                self.suspected.push(key);
             }
         }
     }

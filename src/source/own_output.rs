@@ -71,6 +71,12 @@ impl OwnOutput {
         is_held.then_some(now + HELD_INTERVAL)
     }
 
+    /// Whether there is more to find out, or to report, although nothing of its log may be read.
+    pub fn is_under_way(&self) -> bool {
+        let known = self.known.as_ref();
+        known.is_some_and(|it| it.search.is_under_way() || it.trouble.is_to_be_reported())
+    }
+
     /// Why it is not read, if it is a loop.
     pub fn unread(&self) -> Option<Unread> {
         let known = self.known.as_ref();

@@ -150,6 +150,11 @@ impl Schedule {
         (self.busy, self.watched) = (0, 0);
         self.is_any_throttled = false;
         self.next_due = None;
+        self.turns()
+    }
+
+    /// The index of each active container, in the order of the next pass.
+    pub fn turns(&self) -> impl Iterator<Item = usize> + use<> {
         let count = self.active.len();
         let first = if count == 0 { 0 } else { self.first % count };
         (first..count).chain(0..first)

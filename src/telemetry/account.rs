@@ -30,7 +30,7 @@
 //! abandoned; hence, apart from bytes that were passed over, seen = delivered + lost + pending.
 //!
 //! Each container has one lock, taken once per slice and once per batch, and never held while
-//! waiting for anything.
+//! waiting for anything but the list of those that changed, which is locked last.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -40,15 +40,17 @@ use crate::format::position::Timestamp;
 use crate::lock::lock;
 use crate::runtime::id::ContainerId;
 use crate::runtime::metadata::ContainerMetadata;
-use crate::runtime::Pod;
-use crate::telemetry::account::accounts::Changes;
+use crate::telemetry::account::changes::Changes;
 use crate::telemetry::account::waiting::Waiting;
 use crate::telemetry::metrics::SourceKind;
 use crate::telemetry::throttle::{Once, Paced};
 
+mod about;
 mod accounts;
+mod changes;
 mod waiting;
 
+pub use crate::telemetry::account::about::{About, Origin};
 pub use crate::telemetry::account::accounts::Accounts;
 pub use crate::telemetry::figures::{Abandoned, Amount, Figures, Held};
 
@@ -69,42 +71,6 @@ pub struct SliceStats {
     pub queued: [Option<(Amount, Timestamp)>; 2],
     /// Time of the last entry read.
     pub until: Timestamp,
-}
-
-/// Where a container's log comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    /// Its log driver; empty if the runtime has only one, or does not report it.
-    pub driver: String,
-    /// The source being read.
-    pub source: SourceKind,
-}
-
-/// What else metrics say of a container; each is empty where it is not known.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct About {
-    /// Of its pod.
-    pub namespace: String,
-    /// The name of its pod.
-    pub pod: String,
-    /// Its name without those of its pod or its user.
-    pub container: String,
-    /// Its image.
-    pub image: String,
-}
-
-impl About {
-    /// As its metadata has it.
-    pub fn of(metadata: &ContainerMetadata) -> About {
-        let pod = metadata.pod.as_deref().filter(|pod| !pod.name.is_empty());
-        let of_pod = |part: fn(&Pod) -> &String| pod.map(part).cloned().unwrap_or_default();
-        About {
-            namespace: of_pod(|pod| &pod.namespace),
-            pod: of_pod(|pod| &pod.name),
-            container: metadata.name.clone(),
-            image: metadata.image.clone(),
-        }
-    }
 }
 
 #[derive(Debug, Default)]
@@ -170,8 +136,9 @@ pub struct Account {
     is_of_user: bool,
     opened: Instant,
     is_held_back: AtomicBool,
-    /// Where it is listed once it changes; nowhere if it is on its own.
-    changes: Arc<Changes>,
+    /// Where it is listed once it changes; nowhere if it is on its own. It does not keep the list, since
+    /// the list keeps it.
+    changes: Weak<Changes>,
     itself: Weak<Account>,
     ledger: Mutex<Ledger>,
 }
@@ -179,13 +146,13 @@ pub struct Account {
 impl Account {
     /// An account with nothing read yet, which is not part of any sums.
     pub fn new(id: ContainerId) -> Account {
-        Account::of(id, id, Arc::default(), Weak::new())
+        Account::of(id, id, Weak::new(), Weak::new())
     }
 
     fn of(
         id: ContainerId,
         runtime_id: ContainerId,
-        changes: Arc<Changes>,
+        changes: Weak<Changes>,
         itself: Weak<Account>,
     ) -> Account {
         let ledger = Ledger {
@@ -433,9 +400,9 @@ impl Account {
     }
 
     fn list(&self, ledger: &mut Ledger, before: Figures) {
-        if let Some(itself) = self.itself.upgrade() {
+        if let (Some(changes), Some(itself)) = (self.changes.upgrade(), self.itself.upgrade()) {
             ledger.is_listed = true;
-            self.changes.add(itself, before);
+            changes.add(itself, before);
         }
     }
 

@@ -128,7 +128,6 @@ fn of_more_logs_that_are_written_in_turn_than_may_be_open_most_stay_open() {
     let mut before = open_logs(&root);
     for _ in 0..5 {
         for log in &mut logs {
-            std::thread::sleep(Duration::from_millis(60));
             log.line("again");
             lines += 1;
             collector.wait_texts(lines);

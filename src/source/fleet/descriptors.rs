@@ -10,8 +10,9 @@
 //!                  has lines      in its turn
 //! ```
 //!
-//! Who has been silent for longest is found by a search through all containers, at most once in an
-//! interval. In between, each log is closed as soon as it was read: where more logs are written in turn
+//! Who has been silent for longest is found by a search through all containers, once in an interval, and
+//! at once only if more logs are open than may have unread lines, or to make room for those that wait
+//! behind a full queue. In between, each log is closed as soon as it was read: where more logs are written in turn
 //! than may be open, the one that has been silent for longest is always the next to be written, so a
 //! search for each line would close just the wrong one.
 
@@ -67,6 +68,8 @@ pub(super) struct Limit {
     share: Option<Share>,
     /// The last search: up to how many open files there is no other one before the given time.
     searched: Option<(usize, Instant)>,
+    /// When logs may be closed again for those that wait behind a full queue.
+    next_room: Instant,
 }
 
 impl Limit {
@@ -77,6 +80,7 @@ impl Limit {
             limit: given
                 .unwrap_or_else(|| OpenFilesLimit::within(getrlimit(Resource::Nofile).current)),
             searched: None,
+            next_room: Instant::now(),
         }
     }
 
@@ -175,8 +179,12 @@ impl Fleet {
             }
         }
         let limit = self.limit.own();
-        let left = open_files() + limit.at_rest / SPARE_PART;
-        self.limit.searched = Some((left.max(limit.unread), now + INTERVAL));
+        // Where more are left than may be, the next search is not for the next one.
+        let most = match open_files() {
+            left if left > limit.unread => left + limit.at_rest / SPARE_PART,
+            _ => limit.unread,
+        };
+        self.limit.searched = Some((most, now + INTERVAL));
     }
 
     /// Opens a log at rest that has something to read, if one with unread lines may be open: its file may
@@ -188,8 +196,8 @@ impl Fleet {
         }
     }
 
-    /// Some logs were not read in this pass: does so for all those that wait, if the queue is full, which may
-    /// take long, in the place of others that were read.
+    /// Opens logs at rest that wait, after a pass that did not read all: their files may be deleted before
+    /// it is their turn. With a full queue, which may last, logs that were read are closed to make room.
     pub fn open_waiting(
         &mut self,
         services: &mut Services,
@@ -197,15 +205,19 @@ impl Fleet {
         pass: Pass,
         now: Instant,
     ) {
-        let active = schedule.active().iter().copied();
+        let unread = self.limit.own().unread;
+        let may_make_room = pass == Pass::Stalled && now >= self.limit.next_room;
+        if open_files() >= unread && !may_make_room {
+            return;
+        }
         let waits = |key: &usize| {
             let container = self.containers.get(*key);
             container.is_some_and(Container::waits_at_rest)
         };
+        let active = schedule.turns().map(|index| schedule.active()[index]);
         let waiting: Vec<usize> = active.filter(waits).collect();
-        let unread = self.limit.own().unread;
-        let is_short = !waiting.is_empty() && open_files() + waiting.len() > unread;
-        if is_short && pass == Pass::Stalled {
+        if may_make_room && !waiting.is_empty() && open_files() + waiting.len() > unread {
+            self.limit.next_room = now + INTERVAL;
             let most = OpenFilesLimit {
                 at_rest: unread.saturating_sub(waiting.len()),
                 unread: usize::MAX,
@@ -213,6 +225,9 @@ impl Fleet {
             self.search(most, services, schedule, now);
         }
         for key in waiting {
+            if open_files() >= unread {
+                break;
+            }
             self.open_early(key, &services.link);
         }
     }
@@ -230,6 +245,7 @@ mod tests {
             limit: OpenFilesLimit::within(Some(1024)),
             share,
             searched: None,
+            next_room: Instant::now(),
         };
         let given = limit(None);
         let first = limit(Some(Share::of(&SHARING)));
@@ -249,6 +265,7 @@ mod tests {
             limit: OpenFilesLimit { at_rest: 0, unread },
             share: None,
             searched,
+            next_room: now,
         };
         let never = limit(0, None);
         assert!(never.is_due(now) && !never.is_urgent(), "none is open");

@@ -31,7 +31,7 @@ impl Losses {
         if entries == 0 {
             return;
         }
-        link.accounts.abandon_of_unknown();
+        link.accounts.abandon_files(1);
         self.missing.add(amount(entries), Instant::now(), |amount| {
             let entries = amount.records;
             link.report(Event::Journal(JournalEvent::Gap { entries }))
@@ -44,7 +44,7 @@ impl Losses {
             let last = rfc3339::format(place.time());
             let is_kept = link.report(Event::Journal(JournalEvent::BegunAnew { last }));
             if is_kept {
-                link.accounts.abandon_of_unknown();
+                link.accounts.abandon_files(1);
             }
             is_kept
         });
@@ -52,7 +52,7 @@ impl Losses {
 
     /// journald dropped so many messages of a daemon.
     pub fn suppressed(&mut self, unit: String, entries: u64, link: &Link) {
-        link.accounts.abandon_of_unknown();
+        link.accounts.abandon_files(1);
         self.suppressed
             .add(amount(entries), Instant::now(), |amount| {
                 let entries = amount.records;

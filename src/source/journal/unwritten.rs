@@ -109,7 +109,7 @@ impl Unwritten {
     pub fn note_lack(&mut self, places: &str, link: &Link) {
         if !self.lack.is_there() {
             // Whether containers have written anything since is not known.
-            link.accounts.abandon_of_unknown();
+            link.accounts.abandon_files(1);
         }
         self.lack.begin((), || {
             let places = places.to_owned();

@@ -130,6 +130,11 @@ impl Search {
         }
     }
 
+    /// Whether it goes on while nothing is read.
+    pub fn is_under_way(&self) -> bool {
+        !matches!(self.state, State::Watching { .. } | State::Cleared { .. })
+    }
+
     /// Whether nothing is read because it is a loop.
     pub fn is_paused(&self) -> bool {
         self.pauses > 0

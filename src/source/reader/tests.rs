@@ -99,6 +99,33 @@ fn looks_that_take_long_are_spread_over_turns_and_logs_are_read_in_between() {
     assert_eq!(looked, [0, 1, 2, 3]);
 }
 
+/// Nothing of its log is read meanwhile, and it has no turns.
+#[test]
+fn a_search_for_a_loop_in_a_log_that_falls_silent_comes_to_an_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut reader, link, logs) = reader_of(dir.path(), 1);
+    let id = ContainerId::from_bytes([1; 32]).to_string();
+    let mut now = Instant::now();
+    let mut turn = |reader: &mut Reader| {
+        now += Duration::from_millis(200);
+        reader.turn(now);
+        queued(&link);
+    };
+    turn(&mut reader);
+    let mut bursts = 0;
+    while reader.fleet.suspected.is_empty() {
+        bursts += 1;
+        assert!(bursts < 50, "it is not suspected");
+        for _ in 0..20 {
+            append(&logs[0], &id.repeat(64));
+        }
+        turn(&mut reader);
+    }
+    (0..60).for_each(|_| turn(&mut reader));
+    assert_eq!(reader.fleet.suspected, [0; 0]);
+    assert!(reader.schedule.active().is_empty(), "all of it is read");
+}
+
 #[test]
 fn a_container_that_is_gone_is_looked_into_in_the_same_turn() {
     let dir = tempfile::tempdir().unwrap();

@@ -10,32 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::lock::lock;
 use crate::runtime::id::ContainerId;
+use crate::telemetry::account::changes::{Changes, Listed};
 use crate::telemetry::account::{Account, Figures, Held};
-
-/// Accounts that changed since the last look, each with its figures before.
-///
-/// An account adds itself while its own lock is held, so nobody may take an account's lock while
-/// holding this one.
-#[derive(Debug, Default)]
-pub(super) struct Changes {
-    accounts: Mutex<Vec<Listed>>,
-}
-
-type Listed = (Arc<Account>, Figures);
-
-impl Changes {
-    pub fn add(&self, account: Arc<Account>, before: Figures) {
-        lock(&self.accounts).push((account, before));
-    }
-
-    fn take(&self) -> Vec<Listed> {
-        std::mem::take(&mut lock(&self.accounts))
-    }
-
-    fn put_back(&self, listed: Vec<Listed>) {
-        lock(&self.accounts).extend(listed);
-    }
-}
 
 /// The accounts of one instance.
 #[derive(Debug, Default)]
@@ -54,20 +30,7 @@ struct Books {
     has_changed: bool,
 }
 
-impl Books {
-    /// Counts files of which an unknown part was lost.
-    fn abandon_files(&mut self, files: u64) {
-        self.settled.abandoned.generations += files;
-        self.has_changed |= files > 0;
-    }
-}
-
 impl Accounts {
-    /// Data was lost, of which container is not known.
-    pub fn abandon_of_unknown(&self) {
-        self.books().abandon_files(1);
-    }
-
     /// The account of a container, created if there is none.
     pub fn open(&self, id: ContainerId) -> Arc<Account> {
         self.open_as(id, id)
@@ -78,7 +41,7 @@ impl Accounts {
         let changes = &self.changes;
         let new = || {
             let account = Arc::new_cyclic(|itself| {
-                Account::of(id, runtime_id, Arc::clone(changes), itself.clone())
+                Account::of(id, runtime_id, Arc::downgrade(changes), itself.clone())
             });
             account.change(|_| true);
             account
@@ -86,9 +49,12 @@ impl Accounts {
         Arc::clone(self.books().open.entry(id).or_insert_with(new))
     }
 
-    /// Counts `files` of containers that have no account, of which an unknown part was lost.
+    /// Counts `files` of which an unknown part was lost, and whose container has no account or is not
+    /// known.
     pub fn abandon_files(&self, files: u64) {
-        self.books().abandon_files(files);
+        let mut books = self.books();
+        books.settled.abandoned.generations += files;
+        books.has_changed |= files > 0;
     }
 
     /// Closes the account of a container that is gone and completely processed; its sums stay in
@@ -136,7 +102,7 @@ impl Accounts {
 
     /// Whether anything changed since [`Accounts::take_changed`], or waits, so that its age grows.
     pub fn has_changed(&self) -> bool {
-        self.books().has_changed || !lock(&self.changes.accounts).is_empty()
+        self.books().has_changed || !self.changes.is_empty()
     }
 
     /// The accounts that were opened, closed, named or changed since the last call, and those

@@ -99,17 +99,17 @@ proptest! {
 }
 
 #[test]
-fn who_changed_is_told_once_and_who_waits_is_told_again() {
+fn what_changed_is_given_once_and_what_waits_is_given_again() {
     let accounts = Accounts::default();
-    let told = || {
-        let told = accounts.take_changed();
-        let mut told: Vec<_> = told.iter().map(|account| *account.id()).collect();
-        told.sort();
-        told
+    let given = || {
+        let given = accounts.take_changed();
+        let mut given: Vec<_> = given.iter().map(|account| *account.id()).collect();
+        given.sort();
+        given
     };
     let (one, two) = (accounts.open(id(1)), accounts.open(id(2)));
-    assert_eq!(told(), [id(1), id(2)], "opened");
-    assert_eq!(told(), []);
+    assert_eq!(given(), [id(1), id(2)], "opened");
+    assert_eq!(given(), []);
     one.took(&SliceStats::default());
     one.set_unread(0);
     one.set_name("");
@@ -117,18 +117,29 @@ fn who_changed_is_told_once_and_who_waits_is_told_again() {
     assert!(!accounts.has_changed(), "nothing of it is a change");
     two.set_name("two");
     read_line(&one, 1);
-    assert_eq!(told(), [id(1), id(2)]);
-    assert_eq!(told(), [id(1)], "until the host has it");
+    assert_eq!(given(), [id(1), id(2)]);
+    assert_eq!(given(), [id(1)], "until the host has it");
     one.accepted(LINE);
-    assert_eq!(told(), [id(1)]);
-    assert_eq!(told(), []);
+    assert_eq!(given(), [id(1)]);
+    assert_eq!(given(), []);
     accounts.close(&id(2));
     assert!(two.is_closed() && accounts.has_changed());
-    assert_eq!(told(), [id(2)]);
-    accounts.abandon_of_unknown();
+    assert_eq!(given(), [id(2)]);
+    accounts.abandon_files(1);
     assert!(accounts.has_changed());
-    assert_eq!(told(), []);
+    assert_eq!(given(), []);
     assert!(!accounts.has_changed());
+}
+
+#[test]
+fn an_account_that_is_still_listed_goes_with_its_instance() {
+    let accounts = Accounts::default();
+    let account = accounts.open(id(1));
+    read_line(&account, 1);
+    assert!(accounts.has_changed());
+    let left = Arc::downgrade(&account);
+    drop((account, accounts));
+    assert!(left.upgrade().is_none());
 }
 
 #[test]
