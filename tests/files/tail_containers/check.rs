@@ -7,14 +7,16 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::json;
 
+use test_kit::collector::PATIENCE;
 use test_kit::docker_root::{DockerRoot, LogWriter};
 use test_kit::nobody::{
     as_nobody, for_the_owner_alone, program_for_anybody, CAPABILITY, NOBODY, NO_CAPABILITY,
 };
 use test_kit::played_api::{PlayedApi, PlayedContainer};
 use test_kit::pod_root::PodRoot;
-use test_kit::skip;
+use test_kit::pty::Killed;
 use test_kit::tail_containers::{check, command, page, row, run};
+use test_kit::{holds_within, skip};
 
 /// The fix of what is wrong in so many words.
 fn fix<'p>(page: &'p str, problem: &str) -> &'p str {
@@ -380,27 +382,33 @@ fn a_db_is_looked_at_and_neither_made_nor_moved_and_no_log_is_touched() {
         )),
         "web | three\n"
     );
-    let mut follower = command(root.path(), &["--save-position", "-o", &db])
+    let follower = command(root.path(), &["--save-position", "-o", &db])
         .stdout(Stdio::piped())
-        .spawn()
-        .expect("it runs");
+        .spawn();
+    let mut follower = Killed(follower.expect("it runs"));
     log.line("four");
-    let mut lines = BufReader::new(follower.stdout.take().expect("a pipe")).lines();
+    let mut lines = BufReader::new(follower.0.stdout.take().expect("a pipe")).lines();
     assert_eq!(
         lines.next().expect("a line").expect("readable"),
         "web | four"
     );
+    // A line is printed before its position is written.
+    let end = fs::metadata(&log.log).expect("the log").len();
+    let is_saved = || {
+        let saved = fs::read(&path).expect("positions");
+        saved.windows(8).any(|bytes| bytes == end.to_le_bytes())
+    };
+    assert!(holds_within(PATIENCE, is_saved), "it is not saved");
     let used = format!(
         "is in use by tail-containers (pid {}) and has positions of 1",
-        follower.id()
+        follower.0.id()
     );
     let page = looked_at(&used, true);
     assert!(
         fix(&page, "has it open").starts_with("none needed if that is the Fluent Bit"),
         "{page}"
     );
-    follower.kill().expect("our child");
-    follower.wait().expect("it ends");
+    drop(follower);
     fs::write(&path, vec![0; 5_000]).expect("ours");
     let page = looked_at("is not a valid checkpoint", true);
     assert!(page.contains("the next start renames it"), "{page}");

@@ -70,6 +70,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -384,9 +385,22 @@ static void be_wrong(void)
 #endif
 }
 
-static void *nothing(void *argument)
+static void *tell_tid(void *tid)
 {
-    return argument;
+    *(pid_t *) tid = (pid_t) syscall(SYS_gettid);
+    return NULL;
+}
+
+/* A thread of ours that has come and gone. Joined, it is still listed for a moment. */
+static void start_and_end_a_thread(void)
+{
+    char path[PATH_MAX];
+    pthread_t thread;
+    pid_t tid;
+
+    if (pthread_create(&thread, NULL, tell_tid, &tid) != 0 || pthread_join(thread, NULL) != 0) abort();
+    snprintf(path, sizeof(path), "/proc/self/task/%d", (int) tid);
+    while (access(path, F_OK) == 0) usleep(100);
 }
 
 int main(int argc, char **argv)
@@ -394,14 +408,13 @@ int main(int argc, char **argv)
     char *line = NULL, *words[MOST_WORDS];
     size_t room = 0;
     int fds_before, tasks_before, tasks_left;
-    pthread_t first;
 
     if (argc != 3) {
         fprintf(stderr, "usage: playing_host PLUGIN.so RECORDS_FILE < script\n");
         return 2;
     }
     /* A sanitizer begins a thread of its own with the first of ours. */
-    if (pthread_create(&first, NULL, nothing, NULL) != 0 || pthread_join(first, NULL) != 0) abort();
+    start_and_end_a_thread();
     tasks_before = entries_in("/proc/self/task");
     signal(SIGPIPE, SIG_IGN);   /* as the host does */
     library_path = argv[1];

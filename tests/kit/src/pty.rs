@@ -24,8 +24,8 @@ pub struct OnTerminal {
     reader: Option<JoinHandle<()>>,
 }
 
-/// Ends with its owner, whatever ends that.
-struct Killed(Child);
+/// A program that ends with its owner, whatever ends that.
+pub struct Killed(pub Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
