@@ -43,7 +43,7 @@ pub fn stamp_at(path: &SafePath) -> Option<FolderStamp> {
     stamp_of(&path.stat().ok()?)
 }
 
-/// The stamp of the directory with this stat result; `None` if it changed so recently that
+/// The stamp of the directory or file with this stat result; `None` if it changed so recently that
 /// another change might not alter the stamp.
 pub fn stamp_of(stat: &Statx) -> Option<FolderStamp> {
     settled(stat, SystemTime::now())

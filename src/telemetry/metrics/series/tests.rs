@@ -8,6 +8,15 @@ fn id(number: u8) -> ContainerId {
     ContainerId::from_bytes([number; 32])
 }
 
+/// No account, no series, and the time.
+fn nothing_shown() -> (Accounts, ContainerSeries, Instant) {
+    (
+        Accounts::default(),
+        ContainerSeries::default(),
+        Instant::now(),
+    )
+}
+
 fn open(accounts: &Accounts, number: u8) -> Arc<Account> {
     let account = accounts.open(id(number));
     account.set_name(&format!("c{number}"));
@@ -38,11 +47,7 @@ fn names(shown: &[Shown], has_ended: bool) -> Vec<String> {
 
 #[test]
 fn who_has_series_keeps_them_and_is_shown_once_more_at_the_end() {
-    let (accounts, mut series, now) = (
-        Accounts::default(),
-        ContainerSeries::default(),
-        Instant::now(),
-    );
+    let (accounts, mut series, now) = nothing_shown();
     let _held: Vec<_> = (1..=3).map(|number| open(&accounts, number)).collect();
     assert_eq!(
         names(&series.show(&accounts, 2, at(now)), false),
@@ -90,11 +95,7 @@ fn one_that_does_not_change_takes_a_place_that_becomes_free() {
 
 #[test]
 fn an_id_that_becomes_known_is_another_series_and_another_run_is_not() {
-    let (accounts, mut series, now) = (
-        Accounts::default(),
-        ContainerSeries::default(),
-        Instant::now(),
-    );
+    let (accounts, mut series, now) = nothing_shown();
     let account = open(&accounts, 1);
     let mut labels = |id: Option<ContainerId>| {
         account.set_names("shop/web-1/app", id);
@@ -157,11 +158,7 @@ fn labels_have_the_pod_and_the_image_where_they_are_known() {
 
 #[test]
 fn a_loss_is_shown_at_once_beside_those_that_have_series() {
-    let (accounts, mut series, now) = (
-        Accounts::default(),
-        ContainerSeries::default(),
-        Instant::now(),
-    );
+    let (accounts, mut series, now) = nothing_shown();
     let held: Vec<_> = (1..=4).map(|number| open(&accounts, number)).collect();
     series.show(&accounts, 1, at(now));
     for account in &held[1..] {
@@ -187,11 +184,7 @@ fn a_loss_is_shown_at_once_beside_those_that_have_series() {
 
 #[test]
 fn another_name_is_another_series_and_all_of_them_are_bounded() {
-    let (accounts, mut series, mut now) = (
-        Accounts::default(),
-        ContainerSeries::default(),
-        Instant::now(),
-    );
+    let (accounts, mut series, mut now) = nothing_shown();
     let account = open(&accounts, 1);
     for round in 0..30 {
         account.set_name(&format!("name-{round}"));
@@ -222,11 +215,7 @@ fn another_name_is_another_series_and_all_of_them_are_bounded() {
 
 #[test]
 fn short_lived_containers_cost_nothing_once_the_first_ones_have_series() {
-    let (accounts, mut series, now) = (
-        Accounts::default(),
-        ContainerSeries::default(),
-        Instant::now(),
-    );
+    let (accounts, mut series, now) = nothing_shown();
     for number in 1..200 {
         let _held = open(&accounts, number);
         series.show(&accounts, 3, at(now));
@@ -285,11 +274,7 @@ fn set(shown: &[Shown]) -> Vec<(usize, f64)> {
 
 #[test]
 fn what_is_zero_has_no_series_and_what_has_not_changed_is_set_once_a_minute() {
-    let (accounts, mut series, now) = (
-        Accounts::default(),
-        ContainerSeries::default(),
-        Instant::now(),
-    );
+    let (accounts, mut series, now) = nothing_shown();
     let index = |name: &str| {
         let place = FIGURES.iter().position(|metric| metric.total.name == name);
         place.expect("a metric")
