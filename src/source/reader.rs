@@ -7,7 +7,7 @@
 //!    and for folders whose stamp changed.
 //! 3. Look into the changed folders for new generations and renamed containers.
 //! 4. Read a slice of each *active* log in turn while the queue has space.
-//! 5. Sleep: not at all while there is more to read; 24 ms or more while logs are busy
+//! 5. Sleep: not at all while there is more to read; 25 ms or more while logs are busy
 //!    (longer the more there are); otherwise until a notice arrives.
 //!
 //! A log is active while it is busy. A log that is written only occasionally is watched; a
@@ -188,7 +188,7 @@ impl Reader {
             self.fleet.look_for_own_output(schedule, link, now);
         }
         self.surveyor
-            .survey_if_due(&self.fleet, &self.services, now);
+            .survey_if_due(&mut self.fleet, &self.services, now);
         let is_all_seen = self.schedule.changed().is_empty() && !self.services.watch.has_more();
         match pass {
             Pass::CaughtUp if !is_all_seen => Pass::Behind,
