@@ -11,7 +11,6 @@ use crate::delivery::link::Link;
 use crate::runtime::id::ContainerId;
 use crate::runtime::metadata::ContainerMetadata;
 use crate::runtime::{Api, Found, Runtime};
-use crate::source::api::streams::Streams;
 use crate::source::choose;
 use crate::source::container::place::Place;
 use crate::source::describe::Description;
@@ -26,7 +25,6 @@ use crate::source::schedule::Next;
 use crate::source::services::Surroundings;
 use crate::source::watch::FileWatch;
 use crate::telemetry::account::Account;
-use crate::telemetry::metrics::{Survey, Unread};
 
 /// Interval between checks whether the host has accepted what it must accept before more of a
 /// container is read: records it refused (`HELD_BACK_INTERVAL`) or has not been offered yet
@@ -128,34 +126,6 @@ impl Container {
         self.about.note_changed();
     }
 
-    /// Adds itself to a survey. `streams` are those of its API; `is_unwritten` says that journald
-    /// stores nothing.
-    pub fn add_to(
-        &self,
-        survey: &mut Survey,
-        now: Instant,
-        streams: Option<&Streams>,
-        is_unwritten: bool,
-    ) {
-        let source = self.log.kind();
-        let driver = self.about.driver().map_or("", |driver| &driver.name);
-        let is_excluded = self.about.is_excluded();
-        let origin = (!is_excluded).then_some((driver, source));
-        self.about.account().set_origin(origin);
-        survey.count(source);
-        if !is_excluded && !self.is_gone {
-            let unread = self.log.unread(&self.about, now, self.is_remote, streams);
-            let is_lost = self.is_hidden || (is_unwritten && self.writes_to_journal());
-            let hidden = is_lost.then_some(Unread::Missing);
-            let unread = unread.or(self.own_output.unread()).or(hidden);
-            unread
-                .into_iter()
-                .for_each(|reason| survey.count_unread(reason));
-        }
-        let tailer = self.log.tailer().into_iter();
-        tailer.for_each(|tailer| tailer.add_to(survey));
-    }
-
     /// The files of its log, unless it is read from an API.
     pub fn tailer(&self) -> Option<&Tailer> {
         self.log.tailer()
@@ -193,6 +163,15 @@ impl Container {
                 &self.log.files().dir,
                 doubts_watch,
             )
+    }
+
+    /// Whether it needs no look until it changes, unless its watch is doubted.
+    fn is_settled(&self) -> bool {
+        !self.is_remote
+            && self.about.is_settled()
+            && self.log.is_settled()
+            && !self.waits_for_journal()
+            && self.folder.is_watched()
     }
 
     /// The files of its log, unless it is excluded or read from an API.
@@ -401,5 +380,6 @@ mod end;
 mod journaled;
 mod outside;
 pub mod place;
+pub mod summary;
 #[cfg(test)]
 mod tests;

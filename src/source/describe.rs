@@ -38,8 +38,7 @@ pub struct Description {
     account: Arc<Account>,
     template: Arc<RecordTemplate>,
     metadata: MetadataState,
-    /// Some of it could not be read. Also in the template, which is elsewhere in memory: each rescan
-    /// asks all containers.
+    /// Some of it could not be read. Also in the template, which is elsewhere in memory.
     is_partial: bool,
     driver: KnownDriver,
     /// The run that the metadata belongs to, and since when the log of another run has been
@@ -210,12 +209,24 @@ impl Description {
     /// creation of a missing link would be noticed.
     pub fn is_incomplete(&self, doubts: bool) -> bool {
         let may_have_id = doubts && self.lacks_id();
-        !(self.is_known() || self.is_empty)
-            || self.trouble.may_be_over(doubts)
-            || self.driver.trouble.may_be_over(doubts)
-            || self.has_news()
-            || (self.is_partial && self.runtime.has_more_metadata(&self.found))
-            || may_have_id
+        let may_be_more = || {
+            !(self.is_known() || self.is_empty)
+                || self.trouble.may_be_over(doubts)
+                || self.driver.trouble.may_be_over(doubts)
+                || self.has_news()
+                || (self.is_partial && self.runtime.has_more_metadata(&self.found))
+        };
+        may_have_id || (!self.is_settled() && may_be_more())
+    }
+
+    /// Whether [`Description::is_incomplete`] is false, without doubts, until the description changes.
+    pub fn is_settled(&self) -> bool {
+        (self.is_known() || self.is_empty)
+            && !self.trouble.is_there()
+            && !self.driver.trouble.is_there()
+            && !self.has_news()
+            && !self.exclusion.is_unreported()
+            && !self.is_partial
     }
 
     /// Whether the id of its run is unknown, because the kubelet's link is missing.

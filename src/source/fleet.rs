@@ -7,8 +7,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use slab::Slab;
-
 use crate::config::Config;
 use crate::delivery::checkpoint::{FirstStart, StreamCheckpoint};
 use crate::delivery::link::Link;
@@ -21,6 +19,7 @@ use crate::source::choose::reads_files;
 use crate::source::container::Container;
 use crate::source::file::rotation::Start;
 use crate::source::file::tailer::Tailer;
+use crate::source::fleet::containers::Containers;
 use crate::source::fleet::copied::Copied;
 use crate::source::fleet::descriptors::Limit;
 use crate::source::roots::Root;
@@ -41,6 +40,7 @@ const LOOK_TIME: Duration = Duration::from_millis(100);
 /// Interval between searches for loops.
 const LOOP_INTERVAL: Duration = Duration::from_millis(200);
 
+pub mod containers;
 mod copied;
 mod departed;
 mod descriptors;
@@ -63,7 +63,7 @@ pub struct Turn<'a> {
 /// The containers of a reader and the roots that list them.
 pub struct Fleet {
     /// The containers, by key.
-    pub containers: Slab<Container>,
+    pub containers: Containers,
     keys: HashMap<ContainerId, usize>,
     /// The roots of the runtimes.
     pub roots: Vec<Root>,
@@ -107,7 +107,7 @@ impl Fleet {
     pub fn new(config: &Config, first_start: FirstStart) -> Fleet {
         let roots = runtime::all(&config.runtimes);
         Fleet {
-            containers: Slab::new(),
+            containers: Containers::default(),
             keys: HashMap::new(),
             roots: roots.into_iter().map(Root::new).collect(),
             roots_changed: true,
@@ -165,7 +165,7 @@ impl Fleet {
     pub fn stop(&mut self, services: &mut Services) {
         let link = &services.link;
         self.are_read_up_to(&services.journal.ends(), link);
-        for (_, container) in &mut self.containers {
+        for (_, container) in self.containers.iter_mut() {
             if let Some(tailer) = container.tailer_mut() {
                 tailer.lose_deleted(link);
             }
@@ -204,12 +204,12 @@ impl Fleet {
             self.list_roots(turn);
         }
         self.rescans = (self.rescans + 1) % RESCANS_OF_WATCHED;
-        for (key, container) in &self.containers {
-            // Its account has the same id, but is elsewhere in memory: reading the account as well
-            // would double the cache misses of a rescan.
+        let is_doubted = |key| key % RESCANS_OF_WATCHED == self.rescans;
+        for (key, container) in self.containers.unsettled(is_doubted) {
+            // Its account has the same id, but is elsewhere in memory.
             let id = &container.found().id;
             turn.services.link.activity.is(Doing::Looking, id);
-            if container.needs_a_look(key % RESCANS_OF_WATCHED == self.rescans) {
+            if container.needs_a_look(is_doubted(key)) {
                 turn.schedule.look_into(key);
             }
         }
@@ -343,7 +343,10 @@ impl Fleet {
         let key = self.add(root, found, is_first, turn);
         // The watch is set before the look, so that a change in between is seen by one or the
         // other.
-        let watched = self.containers[key].watch_folder(&mut turn.services.watch, key);
+        let Some(container) = self.containers.get_mut(key) else {
+            return;
+        };
+        let watched = container.watch_folder(&mut turn.services.watch, key);
         // An unreadable folder is reported for its log.
         if let Some(error) = watched.err().filter(|error| !is_of_the_folder(error)) {
             turn.services

@@ -11,7 +11,7 @@ use crate::telemetry::metrics::{Survey, Unread};
 
 /// Shortest interval between two surveys; the host exports its metrics as often.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The part of the interval for each container: a survey visits all of them, whichever has changed.
+/// The part of the interval for each container: a survey visits those that changed, at worst all.
 const INTERVAL_PER_CONTAINER: Duration = Duration::from_micros(500);
 /// Longest interval, however many containers there are.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
@@ -40,7 +40,7 @@ impl Surveyor {
     /// If a survey is due, takes it and, if it changed, passes it to the host.
     pub(in crate::source) fn survey_if_due(
         &mut self,
-        fleet: &Fleet,
+        fleet: &mut Fleet,
         services: &Services,
         now: Instant,
     ) {
@@ -74,15 +74,22 @@ fn interval(fleet: &Fleet) -> Duration {
     interval.clamp(INTERVAL, LONGEST_INTERVAL)
 }
 
-fn survey(fleet: &Fleet, services: &Services, now: Instant) -> Survey {
+fn survey(fleet: &mut Fleet, services: &Services, now: Instant) -> Survey {
     let mut survey = Survey {
         polls: services.watch.is_refused(),
         ..Survey::default()
     };
     let is_unwritten = services.journal.is_unwritten();
-    for (_, container) in &fleet.containers {
+    for it in fleet.containers.summaries(|container| {
         let streams = container.api().and_then(|api| services.streams.get(api));
-        container.add_to(&mut survey, now, streams, is_unwritten);
+        container.summarize(now, streams, is_unwritten)
+    }) {
+        survey.containers[it.source as usize] += 1;
+        if let Some(reason) = it.unread {
+            survey.unread[reason as usize] += 1;
+        }
+        survey.files_open += u64::from(it.files_open);
+        survey.open_lines += u64::from(it.open_lines);
     }
     for it in fleet.roots.iter().flat_map(|root| &root.unreadable) {
         let hidden = match it.hides {

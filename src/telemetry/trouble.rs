@@ -60,7 +60,12 @@ impl<R: Copy> Trouble<R> {
 
     /// Whether the beginning is still to be reported and a report is due.
     pub fn is_to_be_reported(&self) -> bool {
-        self.is_there() && !self.is_reported && self.is_due(Instant::now())
+        self.is_unreported() && self.is_due(Instant::now())
+    }
+
+    /// Whether it exists and its beginning was not reported, whether or not a report is due.
+    pub fn is_unreported(&self) -> bool {
+        self.is_there() && !self.is_reported
     }
 
     /// Whether the beginning or the end is still to be reported. Not for problems that use

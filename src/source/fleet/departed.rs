@@ -24,7 +24,7 @@ impl Fleet {
         let places = |root: &Root| root.runtime.places(&root.dir);
         let places: Vec<Vec<PathBuf>> = self.roots.iter().map(places).collect();
         let mut of_users: HashMap<u32, usize> = HashMap::new();
-        for (key, container) in &mut self.containers {
+        for (key, container) in self.containers.iter_mut() {
             if listed.contains(container.id()) {
                 if std::mem::take(&mut container.is_hidden) {
                     turn.schedule.look_into(key);
@@ -74,7 +74,7 @@ impl Fleet {
         let Some(root) = self.roots.get(index) else {
             return;
         };
-        for (key, container) in &mut self.containers {
+        for (key, container) in self.containers.iter_mut() {
             let is_unlisted = container.root == index && !listed.contains(container.id());
             if is_unlisted && !may_be_listed(root, container) {
                 end(key, container, schedule);
@@ -95,7 +95,7 @@ impl Fleet {
     /// goes on with its log.
     pub fn remove(&mut self, key: usize, services: &mut Services) -> Option<usize> {
         services.watch.forget(key);
-        let container = self.containers.try_remove(key)?;
+        let container = self.containers.remove(key)?;
         self.keys.remove(container.id());
         let (path, end) = container.stopped_at()?;
         self.pass_back(&path, end, services)

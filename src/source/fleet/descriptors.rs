@@ -160,7 +160,7 @@ impl Fleet {
         now: Instant,
     ) {
         let mut open: Vec<(Rest, Reverse<Duration>, usize)> = Vec::new();
-        for (key, container) in &self.containers {
+        for (key, container) in self.containers.iter() {
             let rest = container.may_rest(now);
             open.extend(rest.map(|(rest, silence)| (rest, Reverse(silence), key)));
         }

@@ -13,7 +13,7 @@ use crate::source::slice::SLICE_TIME;
 impl Fleet {
     /// Nothing up to these entries is unread, so that its removal from the journal is no loss.
     pub(super) fn are_read_up_to(&mut self, ends: &[JournalPlace], link: &Link) {
-        for (_, container) in &mut self.containers {
+        for (_, container) in self.containers.iter_mut() {
             container.is_read_up_to(ends, link);
         }
     }

@@ -16,7 +16,7 @@ impl Fleet {
     /// times of their creation.
     pub(super) fn divide_logs(&mut self, turn: &mut Turn<'_>) {
         let mut by_path: HashMap<PathBuf, Vec<(Timestamp, usize)>> = HashMap::new();
-        for (key, container) in &self.containers {
+        for (key, container) in self.containers.iter() {
             if let Some((path, created)) = container.outside() {
                 by_path.entry(path).or_default().push((created, key));
             }

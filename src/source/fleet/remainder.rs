@@ -120,8 +120,8 @@ impl Fleet {
         };
         let cycle = turn.schedule.cycle();
         let mut around = turn.services.around(key, api, turn.now, cycle);
-        let container = &mut self.containers[key];
-        if container.begin_remainder(metadata, &mut around) {
+        let container = self.containers.get_mut(key);
+        if container.is_some_and(|it| it.begin_remainder(metadata, &mut around)) {
             turn.schedule.activate(key);
             return true;
         }

@@ -42,7 +42,9 @@ impl Fleet {
                 let dir = self.roots[root].dir.join(id.to_string());
                 let found = Found::new(*id, SafePath::from(&dir), dir);
                 let key = self.add(root, found, self.is_first_list, turn);
-                self.containers[key].is_remote = true;
+                if let Some(container) = self.containers.get_mut(key) {
+                    container.is_remote = true;
+                }
             }
         }
         let listed: HashSet<ContainerId> = listed.into_iter().collect();

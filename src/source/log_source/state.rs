@@ -44,6 +44,27 @@ impl LogSource {
             || (self.missing_since.is_some() && !is_nowhere)
     }
 
+    /// Whether [`LogSource::needs_a_look`] is false until this source changes.
+    pub fn is_settled(&self) -> bool {
+        !self.needs_a_look() && !self.nowhere.is_unreported()
+    }
+
+    /// Whether [`LogSource::unread`] may change although neither this source nor the description does:
+    /// with time, or by what an API reports.
+    pub fn is_passing(&self, about: &Description, now: Instant) -> bool {
+        let is_new = |since| now.duration_since(since) < LOG_PATIENCE;
+        match &self.source {
+            Source::Api { .. } => true,
+            Source::Journal { .. } => false,
+            Source::Files {
+                nowhere: Some(_), ..
+            } => false,
+            Source::Files { .. } => {
+                self.missing_since.is_some_and(is_new) || about.age(now) < LOG_PATIENCE
+            }
+        }
+    }
+
     /// Returns why it is not read although it should be, or `None`. `streams` are those of its
     /// API.
     pub fn unread(

@@ -7,6 +7,7 @@ use crate::delivery::queue::Progress;
 use crate::runtime::id::ContainerId;
 use crate::source::reader::*;
 use crate::telemetry::account::wall_clock;
+use crate::telemetry::metrics::SourceKind;
 
 /// Docker containers below `root`, each with a line, and a reader of them that has not run a
 /// turn; it starts at the end of what was written before.
@@ -141,6 +142,111 @@ fn a_container_that_is_gone_is_looked_into_in_the_same_turn() {
     reader.look_into_changed();
     assert!(reader.schedule.changed().is_empty());
     drop(link);
+}
+
+/// Runs turns until what was read is surveyed. Returns the time of the last one.
+fn survey(reader: &mut Reader, now: Instant) -> Instant {
+    (0..60).for_each(|_| _ = reader.turn(now));
+    let later = now + Duration::from_secs(10);
+    // One turn to see that a survey is due, and one for it.
+    (0..2).for_each(|_| _ = reader.turn(later));
+    later
+}
+
+fn unsettled(reader: &Reader) -> Vec<usize> {
+    let all = reader.fleet.containers.unsettled(|_| false);
+    all.map(|(key, _)| key).collect()
+}
+
+#[test]
+fn a_rescan_asks_those_that_changed_since_the_last_survey() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut reader, link, logs) = reader_of(dir.path(), 3);
+    let (now, minute) = (Instant::now(), Duration::from_secs(60));
+    let surveyed = survey(&mut reader, now);
+    assert_eq!(unsettled(&reader), [0; 0]);
+    let doubted = reader.fleet.containers.unsettled(|key| key == 1);
+    assert_eq!(doubted.map(|(key, _)| key).collect::<Vec<_>>(), [1]);
+
+    append(&logs[2], "one more");
+    reader.turn(surveyed);
+    assert_eq!(unsettled(&reader), [2], "it was read");
+    for (key, container) in reader.fleet.containers.iter_mut() {
+        container.is_remote |= key == 1;
+    }
+    assert_eq!(unsettled(&reader), [0, 1, 2]);
+    survey(&mut reader, now + 2 * minute);
+    assert_eq!(unsettled(&reader), [1], "it is known only from an API");
+    drop(link);
+}
+
+#[test]
+fn a_rescan_asks_those_whose_folders_are_not_watched() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut reader, _link, _logs) = reader_of(dir.path(), 3);
+    reader.services.watch = FileWatch::default();
+    survey(&mut reader, Instant::now());
+    assert_eq!(unsettled(&reader), [0, 1, 2]);
+}
+
+#[test]
+fn a_change_whose_notice_was_lost_is_found_within_thirty_rescans() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut reader, link, logs) = reader_of(dir.path(), 1);
+    let begun = Instant::now();
+    survey(&mut reader, begun);
+    reader.services.watch = FileWatch::default();
+    let config = dir.path().join("config");
+    std::fs::write(&config, "{\"Name\":\"/renamed\"}").unwrap();
+    std::fs::rename(config, logs[0].with_file_name("config.v2.json")).unwrap();
+    let interval = reader.services.config.rescan_interval;
+    for rescan in 1..=30 {
+        reader.turn(begun + interval * rescan);
+    }
+    assert_eq!(link.accounts.all()[0].names().0, "renamed");
+}
+
+#[test]
+fn a_key_that_is_used_again_is_counted_as_what_it_is_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut reader, link, _logs) = reader_of(dir.path(), 3);
+    let (now, minute) = (Instant::now(), Duration::from_secs(60));
+    let counted = || link.metric_sources().survey.containers;
+    survey(&mut reader, now);
+    assert_eq!(counted()[SourceKind::File as usize], 3);
+    let removed = reader.fleet.containers.remove(1).unwrap();
+    survey(&mut reader, now + minute);
+    assert_eq!(counted()[SourceKind::File as usize], 2);
+    assert_eq!(reader.fleet.containers.insert(removed), 1);
+    assert_eq!(unsettled(&reader), [1]);
+    survey(&mut reader, now + 2 * minute);
+    assert_eq!(counted()[SourceKind::File as usize], 3);
+    assert_eq!(counted().iter().sum::<u64>(), 3);
+}
+
+#[test]
+fn a_log_that_does_not_come_is_counted_once_it_is_late() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut reader, link, logs) = reader_of(dir.path(), 2);
+    std::fs::remove_file(&logs[1]).unwrap();
+    for (file, text) in [
+        (
+            "config.v2.json",
+            r#"{"Name":"/c1","State":{"Running":true}}"#,
+        ),
+        (
+            "hostconfig.json",
+            r#"{"LogConfig":{"Type":"json-file","Config":{}}}"#,
+        ),
+    ] {
+        std::fs::write(logs[1].with_file_name(file), text).unwrap();
+    }
+    let now = Instant::now();
+    let unread = || link.metric_sources().survey.unread.iter().sum::<u64>();
+    (0..60).for_each(|_| _ = reader.turn(now));
+    assert_eq!(unread(), 0);
+    survey(&mut reader, now + Duration::from_secs(2));
+    assert_eq!(unread(), 1);
 }
 
 impl Reader {

@@ -62,15 +62,3 @@ pub struct Survey {
     /// Whether changes are found by polling instead of notifications.
     pub polls: bool,
 }
-
-impl Survey {
-    /// Adds a container.
-    pub fn count(&mut self, source: SourceKind) {
-        self.containers[source as usize] += 1;
-    }
-
-    /// Adds a container that is not read.
-    pub fn count_unread(&mut self, reason: Unread) {
-        self.unread[reason as usize] += 1;
-    }
-}

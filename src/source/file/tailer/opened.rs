@@ -3,7 +3,6 @@
 use crate::runtime::file::has_name;
 use crate::source::file::generation::Generation;
 use crate::source::file::tailer::Tailer;
-use crate::telemetry::metrics::Survey;
 
 impl Tailer {
     /// Whether a file of the log is open.
@@ -34,10 +33,14 @@ impl Tailer {
         self.written_files().last().is_some_and(has_name)
     }
 
-    /// Adds the open files and lines to a survey.
-    pub fn add_to(&self, survey: &mut Survey) {
+    /// Number of log files held open.
+    pub fn files_open(&self) -> usize {
         let files = self.rotation.files.open.iter();
-        survey.files_open += files.filter(|file| !file.is_closed()).count() as u64;
-        survey.open_lines += self.feed.assembler.open_lines();
+        files.filter(|file| !file.is_closed()).count()
+    }
+
+    /// Number of split lines that are not complete yet.
+    pub fn open_lines(&self) -> u64 {
+        self.feed.assembler.open_lines()
     }
 }
